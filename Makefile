@@ -1,0 +1,111 @@
+# `make help` lists the targets. Every tool runs as `$(PY) -m tool`, so one variable picks the environment:
+# by default .venv, made and kept up to date by this file; `make PY=python ...` takes the active one as it is.
+PY ?= .venv/bin/python
+JOBS ?= 2
+PORT ?= 8000
+
+# Two one-thread processes beat one two-thread process, and do not collapse when the machine is busy.
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export NUMEXPR_NUM_THREADS ?= 1
+# The debugger's frozen-modules notice would stand in every chapter's log.
+export PYDEVD_DISABLE_FILE_VALIDATION ?= 1
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help book test unit chapters executed site lint format serve lab site-test apt-chromium clean
+
+BUILD := book/_build
+SITE := $(BUILD)/html/index.html
+RUN := .cache/running# not under _build, where nbmake refuses to look
+ENV := $(if $(filter .venv/bin/python,$(PY)),.venv/.complete)
+SUBMAKE = $(MAKE) --no-print-directory
+NBSTRIPOUT := -m nbstripout --keep-id --extra-keys "metadata.language_info.version"
+
+CHAPTERS := $(wildcard book/*.ipynb)
+EXECUTED := $(CHAPTERS:book/%=$(BUILD)/executed/%)
+PAGES := $(filter-out $(BUILD) $(CHAPTERS),$(wildcard book/*))
+PAGE_FILES := $(shell find $(PAGES) -type f ! -name '*.pyc' 2>/dev/null)
+# What every chapter computes from: the library, the data (not its prose) and the versions of the packages.
+FIND_INPUTS := find src/condkl data -type f ! -name '*.pyc' ! -name '*.md' ! -path '*/.*' 2>/dev/null | LC_ALL=C sort
+INPUTS := $(shell $(FIND_INPUTS)) pyproject.toml constraints.txt
+
+# A deleted file is newer than nothing, so make alone would not see it. The lists of names do: they are rewritten,
+# while this file is read, when a name came or went.
+remember = $(shell mkdir -p $(BUILD); $(2) | cmp -s - $(1) || { $(2); } > $(1))
+$(call remember,$(BUILD)/inputs.list,$(FIND_INPUTS))
+$(call remember,$(BUILD)/pages.list,echo $(sort $(CHAPTERS) $(PAGE_FILES)))
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
+
+book: ## execute the chapters that need it, build the site strictly, print its path and the seconds it took
+	@start=$$(date +%s); $(SUBMAKE) chapters && $(SUBMAKE) site && echo "$(SITE) ($$(($$(date +%s) - start)) s)"
+
+test: unit chapters ## unit tests with coverage, then every chapter that changed, executed as a test
+
+unit: $(ENV) ## unit tests alone, with coverage of src/condkl
+	$(PY) -m pytest -n $(JOBS) --cov=condkl --cov-report=term-missing:skip-covered --cov-fail-under=95
+
+# -k: one failed chapter does not hide another.
+chapters: $(ENV) ## execute the chapters that changed (or whose library, data or versions did)
+	@$(SUBMAKE) -k -j$(JOBS) executed
+
+executed: $(EXECUTED) ; @:
+
+site: $(SITE) ; @:
+
+lint: $(ENV) ## ruff, nbstripout --verify and mypy, without changing a file
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) $(NBSTRIPOUT) --verify $(CHAPTERS)
+	$(PY) -m mypy
+
+format: $(ENV) ## apply ruff's fixes and format, and strip the outputs of the chapters
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+	$(PY) $(NBSTRIPOUT) $(CHAPTERS)
+
+serve: book ## serve the built site on localhost (PORT=8000)
+	$(PY) -m http.server --bind 127.0.0.1 --directory $(BUILD)/html $(PORT)
+
+lab: $(ENV) ## open JupyterLab on the chapters
+	$(PY) -m jupyterlab --notebook-dir=book
+
+site-test: book ## check the built site in a browser (needs chromium)
+	$(PY) -m pytest -m site -n $(JOBS) --dist worksteal tests/site
+
+apt-chromium: ## install chromium with apt-get (Debian), for site-test
+	$(if $(filter 0,$(shell id -u)),,sudo) apt-get update -qq
+	$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y -qq --no-install-recommends chromium
+
+clean: ## delete what was built (not .venv)
+	rm -rf $(BUILD) $(RUN) .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
+
+# The stamp is written last, so a half-made environment does not count; it is younger than both files it was made from.
+.venv/.complete: pyproject.toml constraints.txt
+	rm -f $@
+	for python in python3.11 python3; do $$python -c '' 2>/dev/null && break; done; $$python -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[book,test,dev]"
+	touch $@
+
+# Executed once, for the tests and for the site. The copy moves into place only when all its cells ran, and is dated by
+# the start of the run: an edit made meanwhile makes it stale.
+$(BUILD)/executed/%.ipynb: book/%.ipynb $(INPUTS) $(BUILD)/inputs.list | $(ENV)
+	@mkdir -p $(RUN) $(@D); touch $(RUN)/$*.start; rm -f $(RUN)/$*.ipynb; cp $< $(RUN)/$*.ipynb; echo "executing $<"
+	@$(PY) -m pytest --nbmake --overwrite --nbmake-kernel=python3 --nbmake-timeout=600 -p no:cacheprovider -q \
+	  $(RUN)/$*.ipynb > $(RUN)/$*.log 2>&1 || { cat $(RUN)/$*.log; \
+	  echo "make: $< failed (above); its outputs up to there are in $(RUN)/$*.ipynb"; exit 1; } >&2
+	@touch -r $(RUN)/$*.start $(RUN)/$*.ipynb; mv $(RUN)/$*.ipynb $@; echo "$<: $$(tail -n 1 $(RUN)/$*.log)"
+
+# Built whole or not at all: Sphinx's own increments leave stale sidebars, glued numbers and removed pages behind, and
+# forget the warnings of the failed build before; a whole build takes seconds. jupyter-book has no `python -m`.
+$(SITE): $(EXECUTED) $(PAGE_FILES) $(BUILD)/pages.list constraints.txt | $(ENV)
+	@rm -rf $(BUILD)/html $(BUILD)/source $(BUILD)/sphinx; mkdir -p $(BUILD)/source; touch $(BUILD)/site.start
+	@cp -R $(PAGES) $(EXECUTED) $(BUILD)/source
+	@echo "building the site"; $(PY) -c 'from jupyter_book.cli.main import main; main()' build -q -W -n --keep-going \
+	  $(BUILD)/source --path-output $(BUILD)/sphinx > $(BUILD)/site.log # warnings go to stderr
+	@mv $(BUILD)/sphinx/_build/html $(BUILD)/html; touch -r $(BUILD)/site.start $@

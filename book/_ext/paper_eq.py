@@ -1,0 +1,52 @@
+"""Equation numbers: the source's own for ``eq-1`` … ``eq-9``, and (chapter.k) for every other labelled one.
+
+Sphinx counts equations through the whole book in reading order, so (5) would be whatever came fifth.
+"""
+
+import re
+from collections import Counter
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.domains.math import MathDomain
+
+
+def prefix(docname: str) -> str:
+    """Return what stands before the dot: ``02_kl_chain_rule`` gives 2, ``equations`` gives E."""
+    name = docname.rsplit("/", 1)[-1]
+    return str(int(digits[0])) if (digits := re.match(r"\d+", name)) else name[0].upper()
+
+
+class PaperMath(MathDomain):
+    """The math domain, with numbers taken from labels."""
+
+    def note_equation(self, docname: str, labelid: str, location: Any = None) -> None:
+        """Register an equation under the source's number or the chapter's next one."""
+        super().note_equation(docname, labelid, location)
+        if source := re.fullmatch(r"eq-(\d+)", labelid):
+            number = source[1]
+        else:
+            counter: Counter[str] = self.env.temp_data.setdefault("paper_eq", Counter())
+            counter[docname] += not is_random(labelid)
+            number = f"{prefix(docname)}.{counter[docname]}"
+        self.equations[labelid] = (docname, number)  # type: ignore[assignment]
+
+
+def is_random(label: str) -> bool:
+    """Tell whether MyST made up the label, as it does for a bare ``\\begin{align}``."""
+    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", label) is not None
+
+
+def unnumber(app: Sphinx, doctree: nodes.document) -> None:
+    """Take the number off equations that carry no label: nothing can refer to it."""
+    for node in doctree.findall(nodes.math_block):
+        if is_random(node.get("label") or ""):
+            node["number"] = None
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the extension."""
+    app.add_domain(PaperMath, override=True)
+    app.connect("doctree-read", unnumber)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

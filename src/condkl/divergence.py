@@ -1,0 +1,290 @@
+"""The KL divergence of a joint of two blocks and its two terms, eqs. (2)-(4), for any `torch.distributions`."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Normal, kl_divergence
+
+from condkl._checks import at_least_one
+
+Conditional = Callable[[Tensor], Distribution]
+Method = Literal["auto", "exact", "quadrature", "monte_carlo"]
+
+
+@dataclass(frozen=True)
+class KLChain:
+    """The terms of eq. (3) in nats, each of shape ().
+
+    Attributes:
+        marginal: A = KL[q(v) || p(v)].
+        conditional: C = E_q(v) KL~[q(u|v) || p(u|v)].
+        total: KL[q(u,v) || p(u,v)] = A + C.
+        standard_error: of `total`; 0 where no sample was drawn.
+    """
+
+    marginal: Tensor
+    conditional: Tensor
+    total: Tensor
+    standard_error: Tensor
+
+
+def kl_chain(
+    q_v: Distribution,
+    q_u_given_v: Conditional,
+    p_v: Distribution,
+    p_u_given_v: Conditional,
+    method: Method = "auto",
+    samples: int = 10_000,
+    nodes: int = 64,
+    generator: torch.Generator | None = None,
+) -> KLChain:
+    """KL[q(u,v) || p(u,v)] = KL[q(v) || p(v)] + E_q(v) KL~[q(u|v) || p(u|v)], eq. (3), in nats.
+
+    "exact" sums over the support of a finite q(v) such as `Categorical`; "quadrature" uses Gauss-Hermite nodes
+    for a scalar `Normal` q(v); "monte_carlo" draws v (and u, where no closed form of eq. (4) is registered).
+    "auto" takes the first of the three that applies. Where p does not cover q the answer is `inf`. Exact and
+    quadrature values are differentiable; Monte Carlo values carry no gradient, because differentiating one
+    sample of C would leave out how q(v) moves it.
+
+    Args:
+        q_v: q(v), with batch shape ().
+        q_u_given_v: maps v of shape (n,) + q_v.event_shape to q(u|v) with batch shape (n,).
+        p_v: p(v), with batch shape () and the event shape of `q_v`.
+        p_u_given_v: maps v to p(u|v), shapes as for `q_u_given_v`.
+        method: how the expectation over v is taken.
+        samples: how many v are drawn by "monte_carlo".
+        nodes: how many Gauss-Hermite nodes "quadrature" takes.
+        generator: the source of randomness of "monte_carlo"; the global one if None.
+
+    Raises:
+        TypeError: if an argument is of the wrong kind (often: arguments in another order).
+        ValueError: if shapes disagree, a batch is missing, or `method` does not apply.
+
+    Source:
+        Kosiorek (2017), eqs. (2)-(4); Cover & Thomas (2006), theorem 2.5.3.
+
+    Example:
+        >>> from torch.distributions import Categorical
+        >>> table = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
+        >>> even = lambda v: Categorical(torch.full((len(v), 2), 0.5))
+        >>> kl = kl_chain(Categorical(torch.tensor([0.5, 0.5])), lambda v: Categorical(table[v]),
+        ...               Categorical(torch.tensor([0.5, 0.5])), even)
+        >>> round(kl.total.item(), 4)
+        0.2804
+    """
+    for name, d in (("q_v", q_v), ("p_v", p_v)):
+        _check_marginal(name, d)
+    for name, f in (("q_u_given_v", q_u_given_v), ("p_u_given_v", p_u_given_v)):
+        if isinstance(f, Distribution) or not callable(f):
+            raise TypeError(
+                f"{name}: expected a function of v that returns a distribution, got {type(f).__name__}. "
+                "The order is q_v, q_u_given_v, p_v, p_u_given_v."
+            )
+    if q_v.event_shape != p_v.event_shape:
+        raise ValueError(
+            f"p_v: expected the event shape {tuple(q_v.event_shape)} of q_v, got {tuple(p_v.event_shape)}."
+        )
+    _check_categories("p_v", q_v, p_v)
+    if method not in ("auto", "exact", "quadrature", "monte_carlo"):
+        raise ValueError(f"method: expected auto, exact, quadrature or monte_carlo, got {method!r}.")
+    at_least_one("nodes", nodes)
+    if at_least_one("samples", samples) == 1:
+        raise ValueError("samples: expected at least 2, got 1. One sample has no standard error.")
+
+    finite, normal = q_v.has_enumerate_support, isinstance(q_v, Normal)
+    if method == "exact" and not finite:
+        raise ValueError(f"method: 'exact' needs a finite q_v such as Categorical, got {type(q_v).__name__}.")
+    if method == "quadrature" and not (normal and q_v.event_shape == ()):
+        raise ValueError(f"method: 'quadrature' needs a scalar Normal q_v, got {type(q_v).__name__}.")
+    deterministic = {"auto": finite or normal, "exact": True, "quadrature": True, "monte_carlo": False}[method]
+    if deterministic:
+        try:
+            if finite:
+                return _by_enumeration(q_v, q_u_given_v, p_v, p_u_given_v)
+            return _by_quadrature(q_v, q_u_given_v, p_v, p_u_given_v, nodes)
+        except _NoClosedFormError as error:
+            if method != "auto":
+                raise ValueError(f"method: {method!r} is out of reach: {error} Use 'monte_carlo'.") from error
+    return _by_monte_carlo(q_v, q_u_given_v, p_v, p_u_given_v, samples, generator)
+
+
+class _NoClosedFormError(Exception):
+    """No closed form of eq. (4) is registered with torch, and u is not finite."""
+
+
+def _by_enumeration(q_v: Distribution, q_u: Conditional, p_v: Distribution, p_u: Conditional) -> KLChain:
+    v = q_v.enumerate_support()
+    weight = _mass(q_v, v)
+    # A v of zero mass says nothing, whatever the conditionals are there: 0 log 0 = 0, and 0 times inf is 0.
+    charged = weight > 0
+    v, weight = v[charged], weight[charged]
+    marginal = (weight * (weight.log() - _mass(p_v, v).log())).sum()
+    return _deterministic(marginal, (weight * _pointwise(q_u, p_u, v)).sum())
+
+
+def _by_quadrature(q_v: Distribution, q_u: Conditional, p_v: Distribution, p_u: Conditional, nodes: int) -> KLChain:
+    assert isinstance(q_v, Normal)
+
+    def rule(n: int) -> tuple[Tensor, Tensor]:
+        x, w = (torch.as_tensor(a).to(q_v.loc) for a in np.polynomial.hermite_e.hermegauss(n))
+        return q_v.loc + q_v.scale * x, w / math.sqrt(2 * math.pi)
+
+    v, weight = rule(nodes)
+    marginal = _registered_kl(q_v, p_v)
+    if marginal is None:
+        marginal = (weight * (q_v.log_prob(v) - _log_prob(p_v, v))).sum()
+    conditional = (weight * _pointwise(q_u, p_u, v)).sum()
+    with torch.no_grad():  # a rule of another order says whether the nodes resolve c(v)
+        v, weight = rule(2 * nodes + 1)
+        change = abs(float((weight * _pointwise(q_u, p_u, v)).sum() - conditional))
+    if change > 1e-6 * max(1.0, abs(float(conditional))):
+        warnings.warn(
+            f"kl_chain: {nodes} Gauss-Hermite nodes do not resolve KL~[q(u|v)||p(u|v)] as a function of v "
+            f"(another rule differs by {change:.1g} nats). Pass more nodes, or method='monte_carlo'.",
+            stacklevel=3,
+        )
+    return _deterministic(marginal, conditional)
+
+
+@torch.no_grad()
+def _by_monte_carlo(
+    q_v: Distribution,
+    q_u: Conditional,
+    p_v: Distribution,
+    p_u: Conditional,
+    samples: int,
+    generator: torch.Generator | None,
+) -> KLChain:
+    with _randomness_from(generator):
+        v = q_v.sample(torch.Size([samples]))
+        closed = _registered_kl(q_v, p_v)
+        a = q_v.log_prob(v) - _log_prob(p_v, v) if closed is None else closed.expand(samples)
+        q_uv, p_uv = _conditionals(q_u, p_u, v)
+        c = _registered_kl(q_uv, p_uv)
+        if c is None:
+            u = q_uv.sample()
+            c = q_uv.log_prob(u) - _log_prob(p_uv, u)
+    each = a + c
+    # One log ratio of +inf proves that the KL is infinite: nothing about the answer is uncertain then.
+    error = torch.zeros_like(each[0]) if bool(each.isinf().any()) else each.std() / math.sqrt(samples)
+    return KLChain(a.mean(), c.mean(), each.mean(), error)
+
+
+def _deterministic(marginal: Tensor, conditional: Tensor) -> KLChain:
+    total = marginal + conditional
+    return KLChain(marginal, conditional, total, torch.zeros_like(total).detach())
+
+
+def _pointwise(q_u: Conditional, p_u: Conditional, v: Tensor) -> Tensor:
+    """c(v) = KL~[q(u|v) || p(u|v)], eq. (4), shape (n,), in closed form or by enumeration of u."""
+    q, p = _conditionals(q_u, p_u, v)
+    c = _registered_kl(q, p)
+    if c is not None:
+        return c
+    if not q.has_enumerate_support:
+        raise _NoClosedFormError(f"torch has no KL of {type(q).__name__} from {type(p).__name__} registered.")
+    u = q.enumerate_support()  # (k, n) + event_shape
+    mass = _mass(q, u)
+    charged = mass > 0
+    one = torch.ones_like(mass)
+    ratio = torch.where(charged, mass, one).log() - torch.where(charged, _mass(p, u), one).log()
+    return (mass * ratio).sum(0)
+
+
+def _registered_kl(q: Distribution, p: Distribution) -> Tensor | None:
+    """The closed form that torch has for this pair, or None."""
+    try:
+        return kl_divergence(q, p)
+    except NotImplementedError:
+        return None
+
+
+def _mass(d: Distribution, value: Tensor) -> Tensor:
+    """The probability of each value. Tables are read as they stand: `log_prob` puts a floor under zeros."""
+    if isinstance(d, torch.distributions.Categorical):
+        return d.probs.expand(*value.shape, -1).gather(-1, value.long().unsqueeze(-1)).squeeze(-1)
+    if isinstance(d, torch.distributions.OneHotCategorical):
+        return (d.probs * value).sum(-1)
+    if isinstance(d, torch.distributions.Bernoulli):
+        return torch.where(value > 0, d.probs, 1 - d.probs)
+    return _log_prob(d, value).exp()
+
+
+def _log_prob(d: Distribution, value: Tensor) -> Tensor:
+    """`d.log_prob`, but -inf outside the support of `d`, where torch raises or extrapolates."""
+    try:
+        support = d.support
+    except NotImplementedError:
+        support = None
+    if support is None:  # a distribution without a declared support cannot be checked
+        return d.log_prob(value)
+    inside = support.check(value)
+    batch = torch.broadcast_shapes(value.shape[: value.dim() - len(d.event_shape)], d.batch_shape)
+    while inside.dim() > len(batch):
+        inside = inside.all(-1)
+    if bool(inside.all()):
+        return d.log_prob(value)
+    with torch.random.fork_rng():  # a value that is surely inside stands in where `value` is not
+        filler = d.sample(torch.Size(batch[: len(batch) - len(d.batch_shape)])).to(value.dtype)
+    keep = inside.reshape(inside.shape + (1,) * len(d.event_shape))
+    return torch.where(inside, d.log_prob(torch.where(keep, value, filler)), -math.inf)
+
+
+def _conditionals(q_u: Conditional, p_u: Conditional, v: Tensor) -> tuple[Distribution, Distribution]:
+    """Evaluate both conditionals at v and check their shapes."""
+    n = len(v)
+    q, p = q_u(v), p_u(v)
+    for name, d in (("q_u_given_v", q), ("p_u_given_v", p)):
+        if not isinstance(d, Distribution):
+            raise TypeError(f"{name}: expected it to return a torch distribution, got {type(d).__name__}.")
+        if d.batch_shape != (n,):
+            raise ValueError(
+                f"{name}: for v of shape {tuple(v.shape)} expected a distribution with batch shape ({n},), "
+                f"got batch {tuple(d.batch_shape)} and event {tuple(d.event_shape)}. Put the dimensions of u "
+                "into the event with Independent, and give a conditional that ignores v the batch by expand."
+            )
+    if q.event_shape != p.event_shape:
+        raise ValueError(
+            f"p_u_given_v: expected the event shape {tuple(q.event_shape)} of q_u_given_v, got {tuple(p.event_shape)}."
+        )
+    _check_categories("p_u_given_v", q, p)
+    return q, p
+
+
+def _check_marginal(name: str, d: Distribution) -> None:
+    if not isinstance(d, Distribution):
+        raise TypeError(
+            f"{name}: expected a torch distribution, got {type(d).__name__}. "
+            "The order is q_v, q_u_given_v, p_v, p_u_given_v."
+        )
+    if d.batch_shape != ():
+        raise ValueError(
+            f"{name}: expected one distribution with batch shape (), got batch {tuple(d.batch_shape)} and event "
+            f"{tuple(d.event_shape)}. Put the dimensions of v into the event with Independent(…, 1)."
+        )
+
+
+def _check_categories(name: str, q: Distribution, p: Distribution) -> None:
+    if isinstance(q, torch.distributions.Categorical) and isinstance(p, torch.distributions.Categorical):
+        k, m = q.param_shape[-1], p.param_shape[-1]
+        if k != m:
+            raise ValueError(f"{name}: expected {k} categories as in q, got {m}. Pad with zero probabilities.")
+
+
+@contextmanager
+def _randomness_from(generator: torch.Generator | None) -> Iterator[None]:
+    """Let `torch.distributions`, which know only the global generator, draw from `generator`."""
+    if generator is None:
+        yield
+        return
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

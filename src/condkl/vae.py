@@ -1,0 +1,244 @@
+"""The hierarchical VAE: L Gaussian layers, a top-down posterior, and the terms R, A, C of its ELBO."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+
+from condkl._checks import at_least_one
+
+PIXELS = 784
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The terms of the ELBO in nats, per image. ELBO = R - A - Σ_l C_l.
+
+    Attributes:
+        R: log p(x|u,v) at one draw of the latents, shape (n,).
+        A: KL[q(v|x) || p(v)], shape (n,).
+        C: KL~[q(u|v,x) || p(u|v)], eq. (4), at one draw of v; a column for each layer below v, shape (n, L - 1).
+    """
+
+    R: Tensor
+    A: Tensor
+    C: Tensor
+
+    @property
+    def elbo(self) -> Tensor:
+        """R - A - Σ_l C_l, shape (n,)."""
+        return self.R - self.A - self.C.sum(-1)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A diagonal Gaussian: `mean` and `log_scale` (the logarithm of the standard deviation), each (n, d)."""
+
+    mean: Tensor
+    log_scale: Tensor
+
+    def at(self, noise: Tensor) -> Tensor:
+        """The draw mean + scale * noise, shape (n, d)."""
+        return self.mean + self.log_scale.exp() * noise
+
+    def kl_from(self, p: "Gaussian") -> Tensor:
+        """KL[self || p] = Σ log(s_p/s_q) + (s_q² + (m_q - m_p)²)/(2s_p²) - 1/2 in nats, shape (n,)."""
+        ratio = (2 * (self.log_scale - p.log_scale)).exp()
+        shift = ((self.mean - p.mean) * (-p.log_scale).exp()).square()
+        return (p.log_scale - self.log_scale + 0.5 * (ratio + shift - 1)).sum(-1)
+
+    def kl_from_standard(self) -> Tensor:
+        """KL[self || N(0, I)] in nats, shape (n,)."""
+        return (0.5 * ((2 * self.log_scale).exp() + self.mean.square() - 1) - self.log_scale).sum(-1)
+
+
+class TanhNet(nn.Module):
+    """Two tanh layers and a linear one, `W₃ tanh(W₂ tanh(Σ_i W_i input_i + b₁) + b₂) + b₃`, on several inputs.
+
+    The first layer keeps one matrix per input, so that the part of an input used twice is computed once.
+
+    Args:
+        inputs: the width of each input.
+        hidden: the width of the tanh layers.
+        outputs: the width of the output.
+    """
+
+    def __init__(self, inputs: Sequence[int], hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Linear(n, hidden, bias=i == 0) for i, n in enumerate(inputs))
+        self.middle = nn.Linear(hidden, hidden)
+        self.out = nn.Linear(hidden, outputs)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def part(self, i: int, value: Tensor) -> Tensor:
+        """The contribution of input i to the first layer, shape (n, hidden)."""
+        return self.parts[i](value)
+
+    def rest(self, first: Tensor) -> Tensor:
+        """The output, shape (n, outputs), from the sum of all parts."""
+        return self.out(self.middle(first.tanh()).tanh())
+
+    def forward(self, *values: Tensor) -> Tensor:
+        """The output, shape (n, outputs), from the inputs, each (n, width)."""
+        return self.rest(torch.stack([self.part(i, value) for i, value in enumerate(values)]).sum(0))
+
+
+def _nets(modules: nn.ModuleList) -> list[TanhNet]:
+    return cast(list[TanhNet], list(modules))
+
+
+def _gaussian(output: Tensor) -> Gaussian:
+    mean, log_scale = output.chunk(2, dim=-1)
+    return Gaussian(mean, log_scale)
+
+
+def straight(z: Tensor) -> Tensor:
+    """The path of the full gradient: z as it is."""
+    return z
+
+
+class HierarchicalVAE(nn.Module):
+    """A VAE with L Gaussian layers, named from the top: v, then u (then lower ones), then binary x.
+
+    p(v) = N(0, I), p(u|v) and q(v|x), q(u|v,x) are diagonal Gaussians with tanh networks of the sizes of the
+    IWAE paper, p(x|u) is Bernoulli; with `skip` the decoder is p(x|u,v). Every q has its own network on x:
+    q(v|x) (parameters theta) and q(u|v,x) (phi) share no parameter.
+
+    Args:
+        latents: the width of each layer, v first.
+        hidden: widths of the tanh layers: (of networks that touch x, of p(u|v)); one number stands for both.
+        skip: whether the decoder sees all layers, or only the lowest.
+        pixels: the width of x.
+
+    Raises:
+        ValueError: if a width is not a whole number above 0 or `latents` is empty.
+
+    Source:
+        Kosiorek (2017); sizes of the two-layer model of Burda, Grosse & Salakhutdinov (2015), whose
+        posterior runs bottom-up where ours runs top-down.
+
+    Example:
+        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
+        >>> terms = model(torch.zeros(5, 784))
+        >>> terms.R.shape, terms.A.shape, terms.C.shape
+        (torch.Size([5]), torch.Size([5]), torch.Size([5, 1]))
+    """
+
+    def __init__(
+        self,
+        latents: Sequence[int] = (50, 100),
+        hidden: int | Sequence[int] = (200, 100),
+        skip: bool = False,
+        pixels: int = PIXELS,
+    ) -> None:
+        super().__init__()
+        self.latents = tuple(at_least_one("latents", n) for n in latents)
+        if not self.latents:
+            raise ValueError("latents: expected at least one width, got none. Pass e.g. (50, 100).")
+        widths = (hidden, hidden) if isinstance(hidden, int) else tuple(hidden)
+        if len(widths) != 2:
+            raise ValueError(f"hidden: expected one or two widths, got {widths!r}. Pass e.g. (200, 100).")
+        wide, narrow = (at_least_one("hidden", n) for n in widths)
+        self.pixels, self.skip = at_least_one("pixels", pixels), skip
+        hops = list(itertools.pairwise(self.latents))  # (parent, child)
+        self.q_v = TanhNet([pixels], wide, 2 * self.latents[0])  # theta
+        self.q_u = nn.ModuleList(TanhNet([pixels, above], wide, 2 * n) for above, n in hops)  # phi
+        self.p_u = nn.ModuleList(TanhNet([above], narrow, 2 * n) for above, n in hops)  # omega, with p_x
+        self.p_x = TanhNet([sum(self.latents) if skip else self.latents[-1]], wide, pixels)
+
+    def theta(self) -> list[nn.Parameter]:
+        """The parameters of q(v|x)."""
+        return list(self.q_v.parameters())
+
+    def phi(self) -> list[nn.Parameter]:
+        """The parameters of q(u|v,x), all layers below v."""
+        return list(self.q_u.parameters())
+
+    def omega(self) -> list[nn.Parameter]:
+        """The parameters of the model p(u|v), p(x|u) or p(x|u,v)."""
+        return [*self.p_u.parameters(), *self.p_x.parameters()]
+
+    @torch.no_grad()
+    def start_at_mean(self, images: Tensor) -> "HierarchicalVAE":
+        """Set the decoder's last bias to the log-odds of the mean image, so that training starts from it.
+
+        Without this the first thousands of steps go into finding the mean image, and the latents are idle meanwhile.
+
+        Args:
+            images: grey levels as bytes, shape (n, pixels).
+
+        Returns:
+            The model itself.
+        """
+        mean = images.float().mean(0) / 255
+        self.p_x.out.bias.copy_(torch.logit(mean, eps=1e-3))
+        return self
+
+    def noise(self, x: Tensor, generator: torch.Generator | None = None) -> list[Tensor]:
+        """Standard normal draws for each layer, v first, each (n, width), on the device of x."""
+        return [torch.randn(len(x), n, generator=generator, dtype=x.dtype, device=x.device) for n in self.latents]
+
+    def forward(
+        self,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        noise: Sequence[Tensor] | None = None,
+        path: Callable[[Tensor], Tensor] = straight,
+    ) -> Terms:
+        """The terms of the ELBO at one draw of the latents.
+
+        Args:
+            x: binary images as floats, shape (n, pixels).
+            generator: the source of the latents' randomness, unless `noise` is given.
+            noise: standard normal draws for each layer, as `noise(x)` gives them.
+            path: how a latent reaches the conditional KL below it: a function that changes the gradient of a
+                tensor and not its value. R always sees the latents as they are.
+
+        Raises:
+            ValueError: if the shape of x or of the noise does not fit the model.
+        """
+        if x.dim() != 2 or x.shape[1] != self.pixels:
+            raise ValueError(f"x: expected shape (n, {self.pixels}), got {tuple(x.shape)}. Flatten the images.")
+        noise = self.noise(x, generator) if noise is None else list(noise)
+        if [e.shape for e in noise] != [(len(x), n) for n in self.latents]:
+            raise ValueError(
+                f"noise: expected shapes {[(len(x), n) for n in self.latents]}, "
+                f"got {[tuple(e.shape) for e in noise]}. Make it with model.noise(x)."
+            )
+        q_v = _gaussian(self.q_v(x))
+        z, C = [q_v.at(noise[0])], []
+        for q_net, p_net, e in zip(_nets(self.q_u), _nets(self.p_u), noise[1:], strict=True):
+            from_x = q_net.part(0, x)
+            q_u = q_at_v = _gaussian(q_net.rest(from_x + q_net.part(1, z[-1])))
+            above = z[-1]
+            if path is not straight:
+                # C sees v through `path`; u, and with it R, keeps the plain v. Using the plain q(u|v,x) in C
+                # as well would leak the gradient that `path` withholds.
+                above = path(z[-1])
+                q_at_v = _gaussian(q_net.rest(from_x + q_net.part(1, above)))
+            C.append(q_at_v.kl_from(_gaussian(p_net(above))))
+            z.append(q_u.at(e))
+        logits = self._logits(z)
+        R = (x * logits - nnf.softplus(logits)).sum(-1)
+        return Terms(R, q_v.kl_from_standard(), torch.stack(C, dim=-1) if C else R.new_zeros(len(x), 0))
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw images from the prior; returns the pixels' probabilities, shape (n, pixels)."""
+        like = self.p_x.out.weight.new_empty(at_least_one("n", n), 0)
+        v, *lower = self.noise(like, generator)
+        z = [v]
+        for p_net, e in zip(_nets(self.p_u), lower, strict=True):
+            z.append(_gaussian(p_net(z[-1])).at(e))
+        return self._logits(z).sigmoid()
+
+    def _logits(self, z: list[Tensor]) -> Tensor:
+        return self.p_x(torch.cat(z, dim=-1) if self.skip else z[-1])
