@@ -22,6 +22,7 @@ BUILD := book/_build
 SITE := $(BUILD)/html/index.html
 RUN := .cache/running# not under _build, where nbmake refuses to look
 ENV := $(if $(filter .venv/bin/python,$(PY)),.venv/.complete)
+UID := $(shell id -u)
 SUBMAKE = $(MAKE) --no-print-directory
 NBSTRIPOUT := -m nbstripout --keep-id --extra-keys "metadata.language_info.version"
 
@@ -73,14 +74,14 @@ serve: book ## serve the built site on localhost (PORT=8000)
 	$(PY) -m http.server --bind 127.0.0.1 --directory $(BUILD)/html $(PORT)
 
 lab: $(ENV) ## open JupyterLab on the chapters
-	$(PY) -m jupyterlab --notebook-dir=book
+	$(PY) -m jupyterlab --notebook-dir=book $(if $(filter 0,$(UID)),--allow-root)
 
 site-test: book ## check the built site in a browser (needs chromium)
 	$(PY) -m pytest -m site -n $(JOBS) --dist worksteal tests/site
 
 apt-chromium: ## install chromium with apt-get (Debian), for site-test
-	$(if $(filter 0,$(shell id -u)),,sudo) apt-get update -qq
-	$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y -qq --no-install-recommends chromium
+	$(if $(filter 0,$(UID)),,sudo) apt-get update -qq
+	$(if $(filter 0,$(UID)),,sudo) apt-get install -y -qq --no-install-recommends chromium
 
 clean: ## delete what was built (not .venv)
 	rm -rf $(BUILD) $(RUN) .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage

@@ -16,7 +16,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 logger = logging.getLogger(__name__)
-HEADER = ("Equation", "Derived in", "Oracles", "Checks", "Largest deviation", "Share of tolerance", "Status")
+HEADER = ("Equation", "Derived in", "Oracles", "Checks", "Deviation / tolerance", "Status")
 
 
 class LedgerDirective(SphinxDirective):
@@ -37,8 +37,8 @@ class LedgerDirective(SphinxDirective):
         number = re.search(r"\d+", row.equation)
         equation = self.link("math", "eq", f"eq-{number[0]}", row.equation) if number else text(row.equation)
         chapter = self.link("std", "doc", f"/{row.chapter}", row.chapter) if row.chapter else text("–")
-        deviations = [f"{row.largest_deviation:.1e}", f"{row.worst:.1%}"] if row.checks else ["–", "–"]
-        plain = [", ".join(row.oracles) or "–", str(row.checks), *deviations, row.status]
+        worst = f"{row.worst:.2g}" if row.checks else "–"
+        plain = [", ".join(row.oracles) or "–", str(row.checks), worst, row.status]
         return [equation, chapter, *map(text, plain)]
 
     def link(self, domain: str, role: str, target: str, fallback: str) -> nodes.Node:

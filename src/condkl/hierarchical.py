@@ -147,7 +147,7 @@ class HierarchicalGaussian(Distribution):
         u = self._event("u", u, self.dim_u)
         f = self.F[:, 0]
         length = f.square().sum().sqrt()
-        if float(length) == 0:
+        if float(length.detach()) == 0:
             return -0.5 * (self.dim_u * (2 * math.pi * self.beta).log() + u.square().sum(-1) / self.beta)
         a = (u @ f) / length
         across = u - a.unsqueeze(-1) * (f / length)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from condkl.data import mnist
 from condkl.evaluation import mean_terms

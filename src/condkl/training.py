@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from condkl._checks import at_least_one
 from condkl.data import binarise
@@ -122,5 +122,5 @@ def _culprit(terms: Terms) -> tuple[str, float]:
     columns = {"R": terms.R, "A": terms.A} | {f"C{i}": c for i, c in enumerate(terms.C.unbind(-1), 1)}
     for name, values in columns.items():
         if not bool(values.isfinite().all()):
-            return name, float(values[~values.isfinite()][0])
-    return "elbo", float(terms.elbo.mean())
+            return name, float(values.detach()[~values.isfinite()][0])
+    return "elbo", float(terms.elbo.detach().mean())

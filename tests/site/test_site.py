@@ -32,7 +32,7 @@ AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-pract
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 740}
 FACTS = r"""() => {
   const article = document.querySelector("article, main"), all = (q) => [...document.querySelectorAll(q)];
-  const name = (e) => (e.id || e.textContent || e.src).trim().slice(0, 80);
+  const name = (e) => (e.id || e.textContent.trim() || e.outerHTML).slice(0, 80);
   return {
     title: document.title,
     lang: document.documentElement.lang,

@@ -1,0 +1,286 @@
+"""`kl_chain` against sums by hand, closed forms of joint Gaussians, quadrature and its own standard error."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import integrate, stats
+from torch.distributions import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    OneHotCategorical,
+    StudentT,
+    Uniform,
+)
+
+from condkl.divergence import kl_chain
+
+Z = 4.5  # standard errors allowed; the seeds are fixed
+METHODS = ("exact", "quadrature", "monte_carlo")
+# q(v) = N(m, t²), q(u|v) = N(a + bv, s²); p(v) = N(0, 1), p(u|v) = N(Fv, β)
+LINEAR = {"m": 0.7, "t": 0.6, "a": 0.3, "b": 0.4, "s": 0.5, "F": 1.5, "beta": 0.8}
+TABLES = (
+    [0.7, 0.2, 0.1],
+    [[0.9, 0.1], [0.3, 0.7], [0.5, 0.5]],
+    [0.2, 0.3, 0.5],
+    [[0.6, 0.4], [0.2, 0.8], [0.1, 0.9]],
+)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def tensor(x):
+    return torch.tensor(np.asarray(x), dtype=torch.float64)
+
+
+def chain_of_tables(q_v, q_u, p_v, p_u, **kwargs):
+    q_v, q_u, p_v, p_u = map(tensor, (q_v, q_u, p_v, p_u))
+    return kl_chain(
+        Categorical(q_v), lambda v: Categorical(q_u[v]), Categorical(p_v), lambda v: Categorical(p_u[v]), **kwargs
+    )
+
+
+def linear_chain(m, t, a, b, s, F, beta, **kwargs):
+    return kl_chain(
+        Normal(tensor(m), tensor(t)),
+        lambda v: Normal(a + b * v, s),
+        Normal(tensor(0.0), tensor(1.0)),
+        lambda v: Normal(F * v, math.sqrt(beta)),
+        **kwargs,
+    )
+
+
+def sums_by_hand(q_v, q_u, p_v, p_u):
+    """A, C and the KL of the joint, by loops; 0 log 0 = 0."""
+    A = C = joint = 0.0
+    for i in range(len(q_v)):
+        if q_v[i] > 0:
+            A += q_v[i] * (math.log(q_v[i] / p_v[i]) if p_v[i] else math.inf)
+        for j in range(len(q_u[i])):
+            if q_v[i] > 0 and q_u[i][j] > 0:
+                C += q_v[i] * q_u[i][j] * (math.log(q_u[i][j] / p_u[i][j]) if p_u[i][j] else math.inf)
+                p = p_v[i] * p_u[i][j]
+                joint += q_v[i] * q_u[i][j] * (math.log(q_v[i] * q_u[i][j] / p) if p else math.inf)
+    return A, C, joint
+
+
+def gaussian_by_hand(m, t, a, b, s, F, beta):
+    """A, by the formula of one normal, and the KL of the joint, by that of two vectors [v, u]."""
+    mean = np.array([m, a + b * m])
+    q = np.array([[t * t, b * t * t], [b * t * t, b * b * t * t + s * s]])
+    p = np.array([[1, F], [F, F * F + beta]])
+    inverse = np.linalg.inv(p)
+    joint = 0.5 * (np.trace(inverse @ q) + mean @ inverse @ mean - 2 + math.log(np.linalg.det(p) / np.linalg.det(q)))
+    marginal = integrate.quad(
+        lambda v: stats.norm.pdf(v, m, t) * (stats.norm.logpdf(v, m, t) - stats.norm.logpdf(v)), m - 9 * t, m + 9 * t
+    )[0]
+    return marginal, joint - marginal, joint
+
+
+def compute(method):
+    """The chain of a standard case by `method`, with (A, C, total) by hand."""
+    if method == "exact":
+        return chain_of_tables(*TABLES, method=method), sums_by_hand(*TABLES)
+    chain = linear_chain(**LINEAR, method=method, samples=40_000, generator=seeded(1))
+    return chain, gaussian_by_hand(**LINEAR)
+
+
+def allowed(chain):
+    return max(Z * chain.standard_error.item(), 1e-10)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_conditional_kl_enters_the_total_with_a_plus_sign(method):
+    chain, (_, C, total) = compute(method)
+    assert C > 0.1
+    assert chain.total.item() == pytest.approx(total, abs=allowed(chain))
+    assert chain.total.item() == pytest.approx((chain.marginal + chain.conditional).item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_conditional_kl_is_averaged_over_q_of_v_and_not_over_p_of_v(method):
+    chain, (A, C, _) = compute(method)
+    assert chain.marginal.item() == pytest.approx(A, abs=1e-10)
+    assert chain.conditional.item() == pytest.approx(C, abs=allowed(chain))
+    if method == "exact":
+        swapped = sums_by_hand(TABLES[2], TABLES[1], TABLES[2], TABLES[3])[1]
+    else:
+        swapped = gaussian_by_hand(**LINEAR | {"m": 0.0, "t": 1.0})[1]
+    assert abs(swapped - C) > 3 * allowed(chain)  # so that the assertion above tells the two apart
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_results_are_scalars_and_only_samples_have_an_error(method):
+    chain, _ = compute(method)
+    parts = (chain.marginal, chain.conditional, chain.total, chain.standard_error)
+    assert [part.shape for part in parts] == [()] * 4
+    assert (chain.standard_error > 0) == (method == "monte_carlo")
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 10**6))
+def test_enumeration_agrees_with_loops_on_any_tables(k, n, seed):
+    draw = np.random.default_rng(seed).dirichlet
+    tables = draw(np.ones(k)), draw(np.ones(n), size=k), draw(np.ones(k)), draw(np.ones(n), size=k)
+    chain, want = chain_of_tables(*tables), sums_by_hand(*tables)
+    got = [chain.marginal.item(), chain.conditional.item(), chain.total.item()]
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+    assert min(got) > -1e-12  # a KL is not negative
+
+
+@given(st.integers(2, 5), st.integers(0, 10**6))
+def test_the_kl_of_a_table_from_itself_is_zero(k, seed):
+    draw = np.random.default_rng(seed).dirichlet
+    v, u = draw(np.ones(k)), draw(np.ones(3), size=k)
+    assert chain_of_tables(v, u, v, u).total.abs() < 1e-14
+
+
+@given(st.floats(-2, 2), st.floats(0.1, 2), st.floats(-2, 2), st.floats(0.1, 2), st.floats(-3, 3), st.floats(0.1, 4))
+def test_quadrature_agrees_with_the_closed_form_of_the_joint_gaussian(m, t, b, s, F, beta):
+    case = {"m": m, "t": t, "a": 0.2, "b": b, "s": s, "F": F, "beta": beta}
+    chain, (A, C, total) = linear_chain(**case, method="quadrature"), gaussian_by_hand(**case)
+    got = [chain.marginal.item(), chain.conditional.item(), chain.total.item()]
+    np.testing.assert_allclose(got, [A, C, total], rtol=1e-9, atol=1e-9)
+
+
+def test_auto_takes_the_exact_way_where_there_is_one():
+    assert chain_of_tables(*TABLES).standard_error == 0
+    assert linear_chain(**LINEAR).standard_error == 0
+    wide = MultivariateNormal(torch.zeros(2).double(), torch.eye(2).double())
+    chain = kl_chain(wide, lambda v: Normal(v[:, 0], 1.0), wide, lambda v: Normal(v[:, 1], 1.0), generator=seeded(2))
+    assert chain.standard_error > 0
+    assert abs(chain.total - 1) < Z * chain.standard_error  # E (v₁ - v₂)² / 2 = 1
+
+
+def test_events_with_several_dimensions_are_summed():
+    loc = tensor([0.5, -1.0, 0.2])
+    q_v, p_v = Independent(Normal(loc, 0.5), 1), Independent(Normal(torch.zeros(3).double(), 1.0), 1)
+    q_u = lambda v: Independent(Normal(v[:, :2], 0.7), 1)  # noqa: E731
+    p_u = lambda v: Independent(Normal(0 * v[:, :2], 1.0), 1)  # noqa: E731
+    chain = kl_chain(q_v, q_u, p_v, p_u, samples=40_000, generator=seeded(3))
+    marginal = sum(-math.log(0.5) + 0.125 + m * m / 2 - 0.5 for m in loc.tolist())
+    conditional = sum(-math.log(0.7) + (0.49 + 0.25 + m * m) / 2 - 0.5 for m in loc.tolist()[:2])
+    assert chain.marginal.item() == pytest.approx(marginal, rel=1e-12)
+    assert abs(chain.total.item() - marginal - conditional) < allowed(chain)
+
+
+@pytest.mark.parametrize("kind", [OneHotCategorical, Bernoulli])
+def test_one_hot_and_binary_variables_count_as_tables(kind):
+    tables = [np.array(t) for t in ([0.7, 0.3], [[0.9, 0.1], [0.4, 0.6]], [0.2, 0.8], [[0.5, 0.5], [0.1, 0.9]])]
+
+    def wrap(p):
+        return kind(tensor(p)) if kind is OneHotCategorical else Bernoulli(tensor(p)[..., 1])
+
+    def at(table):
+        return lambda v: wrap(table[v.argmax(-1) if kind is OneHotCategorical else v.long()])
+
+    chain = kl_chain(wrap(tables[0]), at(tables[1]), wrap(tables[2]), at(tables[3]), method="exact")
+    got = [chain.marginal.item(), chain.conditional.item(), chain.total.item()]
+    np.testing.assert_allclose(got, sums_by_hand(*tables), rtol=1e-12)
+
+
+def test_binomials_with_different_counts_are_enumerated():
+    def table(n, p):
+        return [stats.binom.pmf(k, n, p) for k in range(5)]
+
+    q_v, p_v = Binomial(2, tensor(0.3)), Binomial(4, tensor(0.6))
+    q_u, p_u = (lambda v, n=n, c=c: Binomial(n, c + v / 10) for n, c in ((3, 0.2), (4, 0.5)))
+    chain = kl_chain(q_v, q_u, p_v, p_u)
+    want = sums_by_hand(
+        table(2, 0.3)[:3], [table(3, 0.2 + v / 10) for v in range(3)], table(4, 0.6)[:3],
+        [table(4, 0.5 + v / 10) for v in range(3)],
+    )  # fmt: skip
+    np.testing.assert_allclose([chain.marginal, chain.conditional, chain.total], want, rtol=1e-6)
+    assert kl_chain(p_v, q_u, q_v, p_u).marginal == math.inf
+    assert kl_chain(q_v, p_u, p_v, q_u).conditional == math.inf
+
+
+def test_a_pair_without_a_registered_kl_is_sampled_through_its_log_ratio():
+    def c(v):
+        q, p = stats.t(5, loc=v), stats.norm(0.5 * v, 2)
+        return integrate.quad(
+            lambda u: q.pdf(u) * (q.logpdf(u) - p.logpdf(u)), v - 300, v + 300, points=[v], limit=200
+        )[0]
+
+    def q_u(v):
+        return StudentT(5.0, v.double())
+
+    def p_u(v):
+        return Normal(0.5 * v.double(), 2.0)
+
+    weights, prior = [0.3, 0.7], [0.5, 0.5]
+    want = sum(q * (math.log(q / p) + c(v)) for v, (q, p) in enumerate(zip(weights, prior, strict=True)))
+    args = Categorical(tensor(weights)), q_u, Categorical(tensor(prior)), p_u
+    chain = kl_chain(*args, samples=40_000, generator=seeded(4))
+    assert chain.standard_error > 0
+    assert abs(chain.total.item() - want) < allowed(chain)
+    with pytest.raises(ValueError, match=r"'exact' is out of reach.*StudentT from Normal.*Use 'monte_carlo'"):
+        kl_chain(*args, method="exact")
+
+
+@pytest.mark.parametrize("method", ["quadrature", "monte_carlo"])
+def test_a_marginal_without_a_registered_kl_is_still_found(method):
+    same = lambda v: Normal(v, 1.0)  # noqa: E731
+    q, p = stats.norm(0.3, 0.8), stats.t(5)
+    want = integrate.quad(lambda v: q.pdf(v) * (q.logpdf(v) - p.logpdf(v)), -8, 8)[0]
+    p_v = StudentT(tensor(5.0))
+    chain = kl_chain(Normal(tensor(0.3), tensor(0.8)), same, p_v, same, method, generator=seeded(5))
+    assert abs(chain.marginal.item() - want) < allowed(chain)
+    assert chain.conditional == 0
+
+
+@pytest.mark.parametrize("broken", range(4))
+def test_a_zero_in_p_where_q_has_mass_gives_infinity_and_not_nan(broken):
+    tables = [np.array(t) for t in TABLES]
+    if broken < 2:
+        tables[2][broken], tables[2][2] = 0.0, 0.5 + tables[2][broken]
+    else:
+        tables[3][broken - 2] = [1.0, 0.0]
+    for method in ("exact", "monte_carlo"):
+        chain = chain_of_tables(*tables, method=method, generator=seeded(6))
+        assert [chain.marginal.item(), chain.total.item()] == [math.inf if broken < 2 else chain.marginal, math.inf]
+        assert (chain.conditional == math.inf) == (broken >= 2)
+        assert chain.standard_error == 0
+
+
+def test_values_that_p_does_not_know_have_no_mass_under_p():
+    half, same = tensor(0.5), lambda v: Normal(v.double(), 1.0)
+    three, two = Categorical(tensor([0.2, 0.3, 0.5])), Categorical(tensor([0.5, 0.5]))
+    assert kl_chain(three, same, Bernoulli(half), same).total == math.inf
+    assert kl_chain(Binomial(4, half), same, two, same).total == math.inf
+    assert kl_chain(two, same, Binomial(1, half), same).total.item() == pytest.approx(0, abs=1e-12)
+    u = kl_chain(two, lambda v: three.expand(v.shape), two, lambda v: Bernoulli(half).expand(v.shape))
+    assert u.conditional == math.inf
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_a_sure_binomial_has_a_finite_kl(probability):
+    two = Categorical(tensor([0.5, 0.5]))
+    q_u, p_u = (lambda v, c=c: Binomial(2, tensor(c)).expand(v.shape) for c in (probability, 0.5))
+    assert kl_chain(two, q_u, two, p_u).conditional.item() == pytest.approx(2 * math.log(2), rel=1e-12)
+    assert kl_chain(two, q_u, two, q_u).conditional.item() == pytest.approx(0, abs=1e-12)
+
+
+def test_a_narrower_uniform_prior_gives_infinity():
+    q, p = Uniform(tensor(0.0), tensor(2.0)), Uniform(tensor(0.0), tensor(1.0))
+    same = lambda v: Normal(v, 1.0)  # noqa: E731
+    assert kl_chain(q, same, p, same).total == math.inf
+    narrow = lambda v: Uniform(v - 0.5, v + 0.5)  # noqa: E731
+    assert kl_chain(q, lambda v: Uniform(v - 1, v + 1), q, narrow).conditional == math.inf
+    assert kl_chain(q, lambda v: StudentT(5.0, v), q, narrow).conditional == math.inf
+    assert kl_chain(q, narrow, q, lambda v: Uniform(v - 1, v + 1)).total.item() == pytest.approx(math.log(2))
+
+
+def test_a_category_without_mass_counts_nothing_even_where_the_conditionals_disagree():
+    tables = [0.4, 0.6, 0.0], TABLES[1], [0.5, 0.5, 0.0], [TABLES[3][0], TABLES[3][1], [0.0, 1.0]]
+    for method in ("exact", "monte_carlo"):
+        chain = chain_of_tables(*tables, method=method, samples=40_000, generator=seeded(7))
+        assert abs(chain.total.item() - sums_by_hand(*tables)[2]) < allowed(chain)

@@ -1,0 +1,226 @@
+"""The VAE's terms against `torch.distributions`, scipy and quadrature; its shapes, parameters and refusals."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
+
+from condkl.vae import Gaussian, HierarchicalVAE, TanhNet, Terms
+
+MODELS = [((2,), False), ((2,), True), ((2, 3), False), ((2, 3), True), ((2, 3, 4), False), ((2, 3, 4), True)]
+PIXELS = 12
+
+
+def make(latents=(2, 3), skip=False, seed=0):
+    torch.manual_seed(seed)
+    return HierarchicalVAE(latents, hidden=(8, 6), skip=skip, pixels=PIXELS).double()
+
+
+def images(n=5, seed=1):
+    return torch.rand(n, PIXELS, generator=torch.Generator().manual_seed(seed)).round().double()
+
+
+def gaussians(n=4, d=3, seed=2):
+    mean, log_scale = torch.randn(2, n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return Gaussian(mean, log_scale)
+
+
+def as_torch(g):
+    return Independent(Normal(g.mean, g.log_scale.exp()), 1)
+
+
+def split(output):
+    half = output.shape[-1] // 2
+    return Independent(Normal(output[:, :half], output[:, half:].exp()), 1)
+
+
+def test_kl_from_is_the_kl_of_torch_with_its_half():
+    q, p = gaussians(seed=2), gaussians(seed=3)
+    torch.testing.assert_close(q.kl_from(p), kl_divergence(as_torch(q), as_torch(p)), rtol=1e-12, atol=0)
+
+
+def test_kl_from_standard_is_the_kl_of_torch_with_its_half():
+    q = gaussians()
+    standard = Independent(Normal(torch.zeros(4, 3).double(), 1.0), 1)
+    torch.testing.assert_close(q.kl_from_standard(), kl_divergence(as_torch(q), standard), rtol=1e-12, atol=0)
+
+
+def test_the_gaussian_kls_are_integrals_of_the_log_ratio():
+    q, p = gaussians(1, 2, seed=4), gaussians(1, 2, seed=5)
+
+    def integral(i, prior):
+        one = stats.norm(q.mean[0, i].item(), math.exp(q.log_scale[0, i]))
+        f = lambda z: one.pdf(z) * (one.logpdf(z) - prior.logpdf(z))  # noqa: E731
+        return integrate.quad(f, one.mean() - 10 * one.std(), one.mean() + 10 * one.std(), limit=200)[0]
+
+    other = [stats.norm(p.mean[0, i].item(), math.exp(p.log_scale[0, i])) for i in range(2)]
+    assert q.kl_from(p).item() == pytest.approx(sum(integral(i, other[i]) for i in range(2)), rel=1e-9)
+    assert q.kl_from_standard().item() == pytest.approx(sum(integral(i, stats.norm()) for i in range(2)), rel=1e-9)
+
+
+def test_the_kl_of_a_gaussian_from_itself_is_zero():
+    q = gaussians()
+    assert q.kl_from(q).abs().max() < 1e-15
+    assert Gaussian(torch.zeros(2, 3), torch.zeros(2, 3)).kl_from_standard().tolist() == [0, 0]
+
+
+def test_a_draw_scales_the_noise_by_the_standard_deviation():
+    noise = torch.full((1, 1), 2.0)
+    assert Gaussian(torch.full((1, 1), 1.0), torch.full((1, 1), math.log(3))).at(noise).item() == pytest.approx(7)
+
+
+def test_the_net_has_two_tanh_layers_on_the_sum_of_its_inputs():
+    torch.manual_seed(6)
+    net = TanhNet([3, 2], 5, 4).double()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter)
+    a, b = torch.randn(7, 3).double(), torch.randn(7, 2).double()
+    W = {name: value.detach().numpy() for name, value in net.named_parameters()}
+    first = a.numpy() @ W["parts.0.weight"].T + b.numpy() @ W["parts.1.weight"].T + W["parts.0.bias"]
+    second = np.tanh(first) @ W["middle.weight"].T + W["middle.bias"]
+    want = np.tanh(second) @ W["out.weight"].T + W["out.bias"]
+    np.testing.assert_allclose(net(a, b).detach().numpy(), want, rtol=1e-12)
+    assert not any("parts.1.bias" in name for name in W)
+
+
+def test_networks_start_at_xavier_weights_and_zero_biases():
+    for name, parameter in make().named_parameters():
+        if name.endswith("bias"):
+            assert not parameter.any()
+        else:
+            assert parameter.abs().max() <= math.sqrt(6 / sum(parameter.shape))
+            assert parameter.std() > 0
+
+
+@pytest.mark.parametrize(("latents", "skip"), MODELS)
+def test_terms_come_per_image_and_layer(latents, skip):
+    terms = make(latents, skip)(images())
+    assert terms.R.shape == terms.A.shape == terms.elbo.shape == (5,)
+    assert terms.C.shape == (5, len(latents) - 1)
+    assert (terms.A >= 0).all()
+    assert (terms.C >= 0).all()
+    assert (terms.R <= 0).all()
+
+
+@pytest.mark.parametrize(("latents", "skip"), MODELS)
+def test_terms_are_those_of_torch_distributions(latents, skip):
+    model, x = make(latents, skip), images()
+    noise = model.noise(x, torch.Generator().manual_seed(7))
+    terms = model(x, noise=noise)
+    q = split(model.q_v(x))
+    z, C = [q.mean + q.stddev * noise[0]], []
+    A = kl_divergence(q, Independent(Normal(torch.zeros_like(q.mean), 1.0), 1))
+    for l, (q_net, p_net) in enumerate(zip(model.q_u, model.p_u, strict=True)):  # noqa: E741
+        q = split(q_net(x, z[-1]))
+        C.append(kl_divergence(q, split(p_net(z[-1]))))
+        z.append(q.mean + q.stddev * noise[l + 1])
+    decoder = Independent(Bernoulli(logits=model.p_x(torch.cat(z, -1) if skip else z[-1])), 1)
+    torch.testing.assert_close(terms.R, decoder.log_prob(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(terms.A, A, rtol=1e-12, atol=1e-12)
+    for l, c in enumerate(C):  # noqa: E741
+        torch.testing.assert_close(terms.C[:, l], c, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(terms.elbo, decoder.log_prob(x) - A - sum(C), rtol=1e-12, atol=1e-12)
+
+
+def test_both_kls_are_subtracted_from_the_elbo():
+    terms = Terms(torch.tensor([10.0]), torch.tensor([1.0]), torch.tensor([[2.0, 3.0]]))
+    assert terms.elbo.item() == 4
+
+
+@pytest.mark.parametrize(("latents", "skip"), MODELS)
+def test_theta_phi_and_omega_share_no_parameter_and_leave_none_out(latents, skip):
+    model = make(latents, skip)
+    groups = [{id(p) for p in group} for group in (model.theta(), model.phi(), model.omega())]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == len(list(model.parameters()))
+    assert bool(model.phi()) == (len(latents) > 1)
+
+
+@pytest.mark.parametrize(("latents", "skip"), MODELS)
+def test_no_parameter_is_idle(latents, skip):
+    model = make(latents, skip)
+    model(images()).elbo.mean().backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_the_decoder_sees_v_only_with_skip(skip):
+    model, x = make(skip=skip), images()
+    with torch.no_grad():
+        model.q_u[0].parts[1].weight.zero_()  # u no longer depends on v
+    noise = model.noise(x, torch.Generator().manual_seed(8))
+    moved = [noise[0] + 1, noise[1]]
+    assert torch.equal(model(x, noise=noise).R, model(x, noise=moved).R) != skip
+
+
+def test_the_generator_decides_the_draw():
+    model, x = make(), images()
+    one, two, other = (model(x, torch.Generator().manual_seed(seed)).R for seed in (9, 9, 10))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("latents", "skip"), MODELS)
+def test_samples_are_probabilities_of_pixels(latents, skip):
+    model = make(latents, skip)
+    p = model.sample(6, torch.Generator().manual_seed(11))
+    assert p.shape == (6, PIXELS)
+    assert ((p > 0) & (p < 1)).all()
+    assert not p.requires_grad
+    assert torch.equal(p, model.sample(6, torch.Generator().manual_seed(11)))
+    with pytest.raises(ValueError, match="n: expected a whole number"):
+        model.sample(0)
+
+
+def test_samples_of_u_come_from_the_prior_of_u_given_v():
+    model = make()
+    generator = torch.Generator().manual_seed(12)
+    like = torch.zeros(4, 0, dtype=torch.float64)
+    v, e = model.noise(like, generator)
+    p = split(model.p_u[0](v))
+    want = torch.sigmoid(model.p_x(p.mean + p.stddev * e)).detach()
+    torch.testing.assert_close(model.sample(4, torch.Generator().manual_seed(12)), want)
+
+
+def test_start_at_mean_makes_the_decoder_start_at_the_mean_image():
+    grey = torch.randint(1, 255, (30, PIXELS), generator=torch.Generator().manual_seed(13), dtype=torch.uint8)
+    model = make()
+    assert model.start_at_mean(grey) is model
+    mean = grey.numpy().mean(0) / 255
+    np.testing.assert_allclose(model.p_x.out.bias.sigmoid().detach(), mean, rtol=1e-5)
+    black = torch.zeros(3, PIXELS, dtype=torch.uint8)
+    assert model.start_at_mean(black).p_x.out.bias.isfinite().all()
+
+
+def test_one_hidden_width_stands_for_both():
+    one, two = HierarchicalVAE((2, 3), 8, pixels=PIXELS), HierarchicalVAE((2, 3), (8, 8), pixels=PIXELS)
+    assert [p.shape for p in one.parameters()] == [p.shape for p in two.parameters()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"latents": ()}, r"latents: expected at least one width.*Pass e\.g"),
+        ({"latents": (2, 0)}, "latents: expected a whole number"),
+        ({"hidden": (8, 8, 8)}, r"hidden: expected one or two widths, got \(8, 8, 8\)\. Pass"),
+        ({"hidden": -1}, "hidden: expected a whole number"),
+        ({"pixels": 0}, "pixels: expected a whole number"),
+    ],
+)
+def test_sizes_that_make_no_model_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        HierarchicalVAE(**arguments)
+
+
+@pytest.mark.parametrize("x", [torch.zeros(5, 3, 4), torch.zeros(PIXELS), torch.zeros(5, PIXELS + 1)])
+def test_images_of_another_shape_are_refused(x):
+    with pytest.raises(ValueError, match=r"x: expected shape \(n, 12\), got .*Flatten"):
+        make()(x.double())
+
+
+@pytest.mark.parametrize("shapes", [[(5, 2)], [(5, 3), (5, 2)], [(4, 2), (4, 3)]])
+def test_noise_of_another_shape_is_refused(shapes):
+    with pytest.raises(ValueError, match=r"noise: expected shapes .*Make it with model\.noise"):
+        make()(images(), noise=[torch.zeros(s).double() for s in shapes])
