@@ -16,7 +16,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help book test unit chapters executed site lint format serve lab site-test apt-chromium clean
+.PHONY: help book test unit chapters executed site lint format serve lab picture site-test apt-chromium clean
 
 BUILD := book/_build
 SITE := $(BUILD)/html/index.html
@@ -75,6 +75,15 @@ serve: book ## serve the built site on localhost (PORT=8000)
 
 lab: $(ENV) ## open JupyterLab on the chapters
 	$(PY) -m jupyterlab --notebook-dir=book $(if $(filter 0,$(UID)),--allow-root)
+
+# The README's picture is one of the book's figures, taken out of the executed chapter and committed.
+PICTURE_CODE := import base64, json, sys; cells = json.load(open(sys.argv[1]))["cells"]; \
+  cell = next(c for c in cells if c["metadata"].get("mystnb", {}).get("figure", {}).get("name") == sys.argv[2]); \
+  png = next(o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})); \
+  open(sys.argv[3], "wb").write(base64.b64decode(png))
+
+picture: $(BUILD)/executed/05_first_comparison.ipynb ## renew the README's picture from the executed chapter 5
+	$(PY) -c '$(PICTURE_CODE)' $< fig-first-comparison book/images/first_comparison.png
 
 site-test: book ## check the built site in a browser (needs chromium)
 	$(PY) -m pytest -m site -n $(JOBS) --dist worksteal tests/site

@@ -95,6 +95,24 @@ def log_ratio_truth():
     return torch.trapezoid(STANDARD.log_prob(v).exp() * c, v)
 
 
+class Undeclared(StudentT):
+    """Says nothing of its support, as some distributions of other packages do."""
+
+    @property
+    def support(self):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("kind", [Undeclared, type("Unset", (StudentT,), {"support": None})])
+def test_a_distribution_without_a_declared_support_is_trusted(kind):
+    chains = [
+        kl_chain(STANDARD, heavy, STANDARD, lambda v, k=k: k(3.0, v, 2.0, validate_args=False), "monte_carlo", 50,
+                 generator=torch.Generator().manual_seed(9))
+        for k in (StudentT, kind)
+    ]  # fmt: skip
+    assert chains[0] == chains[1]
+
+
 @pytest.mark.parametrize("closed_form", [True, False])
 def test_the_standard_error_is_as_large_as_the_error_over_repeated_seeds(closed_form):
     q_u, p_u = (narrow, wide) if closed_form else (heavy, heavier)
