@@ -15,19 +15,27 @@ from sphinx.domains.math import MathDomain
 def prefix(docname: str) -> str:
     """Return what stands before the dot: ``02_kl_chain_rule`` gives 2, ``equations`` gives E."""
     name = docname.rsplit("/", 1)[-1]
-    return str(int(digits[0])) if (digits := re.match(r"\d+", name)) else name[0].upper()
+    return (
+        str(int(digits[0]))
+        if (digits := re.match(r"\d+", name))
+        else name[0].upper()
+    )
 
 
 class PaperMath(MathDomain):
     """The math domain, with numbers taken from labels."""
 
-    def note_equation(self, docname: str, labelid: str, location: Any = None) -> None:
+    def note_equation(
+        self, docname: str, labelid: str, location: Any = None
+    ) -> None:
         """Register an equation under the source's number or the chapter's next one."""
         super().note_equation(docname, labelid, location)
         if source := re.fullmatch(r"eq-(\d+)", labelid):
             number = source[1]
         else:
-            counter: Counter[str] = self.env.temp_data.setdefault("paper_eq", Counter())
+            counter: Counter[str] = self.env.temp_data.setdefault(
+                "paper_eq", Counter()
+            )
             counter[docname] += not is_random(labelid)
             number = f"{prefix(docname)}.{counter[docname]}"
         self.equations[labelid] = (docname, number)  # type: ignore[assignment]
@@ -35,7 +43,10 @@ class PaperMath(MathDomain):
 
 def is_random(label: str) -> bool:
     """Tell whether MyST made up the label, as it does for a bare ``\\begin{align}``."""
-    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", label) is not None
+    return (
+        re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", label)
+        is not None
+    )
 
 
 def unnumber(app: Sphinx, doctree: nodes.document) -> None:
@@ -49,4 +60,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
     app.add_domain(PaperMath, override=True)
     app.connect("doctree-read", unnumber)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    return {
+        "version": "1",
+        "parallel_read_safe": True,
+        "parallel_write_safe": True,
+    }

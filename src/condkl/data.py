@@ -113,7 +113,8 @@ def _verified(folder: Path, name: str) -> Tensor:
     sums = folder / "SHA256SUMS"
     if not sums.is_file():
         raise DataError(f"{sums}: missing. Restore it with `git checkout -- data/mnist`.")
-    expected = {line.split()[1]: line.split()[0] for line in sums.read_text().splitlines() if line.strip()}
+    lines = [line.split() for line in sums.read_text().splitlines()]
+    expected = {words[1]: words[0] for words in lines if len(words) == 2}
     raw = _bytes_of(folder / name)
     found = hashlib.sha256(raw).hexdigest()
     if found != expected.get(name):

@@ -225,7 +225,13 @@ def _registered_kl(q: Distribution, p: Distribution) -> Tensor | None:
 
 
 def _mass(d: Distribution, value: Tensor) -> Tensor:
-    """The probability of each value. Tables are read as they stand: `log_prob` puts a floor under zeros."""
+    """The probability of each value."""
+    table = _table_mass(d, value)
+    return _log_prob(d, value).exp() if table is None else table
+
+
+def _table_mass(d: Distribution, value: Tensor) -> Tensor | None:
+    """The probability of each value under a table, read as it stands: torch's `log_prob` puts a floor under zeros."""
     if isinstance(d, torch.distributions.Categorical):
         index = value.long().clamp(0, d.param_shape[-1] - 1)
         mass = d.probs.expand(*value.shape, -1).gather(-1, index.unsqueeze(-1)).squeeze(-1)
@@ -234,11 +240,14 @@ def _mass(d: Distribution, value: Tensor) -> Tensor:
         return (d.probs * value).sum(-1)
     if isinstance(d, torch.distributions.Bernoulli):
         return (value == 1) * d.probs + (value == 0) * (1 - d.probs)
-    return _log_prob(d, value).exp()
+    return None
 
 
 def _log_prob(d: Distribution, value: Tensor) -> Tensor:
     """`d.log_prob`, but -inf outside the support of `d`, where torch raises or extrapolates."""
+    table = _table_mass(d, value)
+    if table is not None:
+        return table.log()
     try:
         support = d.support
     except NotImplementedError:

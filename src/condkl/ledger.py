@@ -175,7 +175,7 @@ def _row(eq: str, chapter: str | None, made: list[Check]) -> LedgerRow:
     # A deviation of 0 where 0 is allowed uses up none of it.
     shares = [0.0 if c.deviation == 0 else c.deviation / c.tol if c.tol else math.inf for c in made]
     worst = max(shares, default=math.nan)
-    largest = max((c.deviation for c in made), default=math.nan)
+    largest = float(np.max([c.deviation for c in made])) if made else math.nan  # NaN if any is
     return LedgerRow(eq, chapter, oracles, len(made), largest, worst, passed, status)
 
 

@@ -2,7 +2,8 @@
 
 An objective leaves every value of the ELBO's terms as it is and changes only the gradient: theta, the parameters
 of q(v|x), follows ∇(R - A - λC) instead of ∇(R - A - C), while phi and omega follow the ELBO. It does so by
-scaling the path on which the conditional KL, C, reaches theta through v.
+scaling the path on which the conditional KL, C, reaches theta through v. With more than two layers every posterior
+is in theta's place for the conditional KLs of the layers below it: they reach it with weight λ, and its own with 1.
 """
 
 from collections.abc import Sequence
