@@ -43,12 +43,10 @@ class LedgerDirective(SphinxDirective):
 
     def cells(self, row: Any) -> list[nodes.Node]:
         """Return one row's cells."""
-        number = re.search(r"\d+", row.equation)
-        equation = (
-            self.link("math", "eq", f"eq-{number[0]}", row.equation)
-            if number
-            else text(row.equation)
-        )
+        equation = text(row.equation)
+        if number := re.match(r"\d+", row.equation):  # "9", or "9, Jacobian"
+            equation = self.link("math", "eq", f"eq-{number[0]}", number[0])
+            equation += nodes.Text(row.equation[number.end() :])
         chapter = self.chapter(row.chapter) if row.chapter else text("–")
         worst = (
             f"{row.largest_deviation:.1g} ({row.worst:.0%})"

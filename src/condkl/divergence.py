@@ -113,13 +113,13 @@ def kl_chain(
             if finite:
                 return _by_enumeration(q_v, q_u_given_v, p_v, p_u_given_v)
             return _by_quadrature(q_v, q_u_given_v, p_v, p_u_given_v, nodes)
-        except _NoClosedFormError as error:
+        except NoClosedFormError as error:
             if method != "auto":
                 raise ValueError(f"method: {method!r} is out of reach: {error} Use 'monte_carlo'.") from error
     return _by_monte_carlo(q_v, q_u_given_v, p_v, p_u_given_v, samples, generator)
 
 
-class _NoClosedFormError(Exception):
+class NoClosedFormError(ValueError):
     """No closed form of eq. (4) is registered with torch, and u is not finite."""
 
 
@@ -130,7 +130,7 @@ def _by_enumeration(q_v: Distribution, q_u: Conditional, p_v: Distribution, p_u:
     charged = weight > 0
     v, weight = v[charged], weight[charged]
     marginal = (weight * (weight.log() - _mass(p_v, v).log())).sum()
-    return _deterministic(marginal, (weight * _pointwise(q_u, p_u, v)).sum())
+    return _deterministic(marginal, (weight * conditional_kl_at(q_u, p_u, v)).sum())
 
 
 def _by_quadrature(q_v: Distribution, q_u: Conditional, p_v: Distribution, p_u: Conditional, nodes: int) -> KLChain:
@@ -145,7 +145,7 @@ def _by_quadrature(q_v: Distribution, q_u: Conditional, p_v: Distribution, p_u: 
     def terms(n: int) -> tuple[Tensor, Tensor]:
         v, weight = rule(n)
         marginal = (weight * (q_v.log_prob(v) - _log_prob(p_v, v))).sum() if closed is None else closed
-        return marginal, (weight * _pointwise(q_u, p_u, v)).sum()
+        return marginal, (weight * conditional_kl_at(q_u, p_u, v)).sum()
 
     names = ("KL[q(v)||p(v)]", "KL~[q(u|v)||p(u|v)]")
     marginal, conditional = terms(nodes)
@@ -178,7 +178,7 @@ def _by_monte_carlo(
     samples: int,
     generator: torch.Generator | None,
 ) -> KLChain:
-    with _randomness_from(generator):
+    with randomness_from(generator):
         v = q_v.sample(torch.Size([samples]))
         closed = _registered_kl(q_v, p_v)
         a = q_v.log_prob(v) - _log_prob(p_v, v) if closed is None else closed.expand(samples)
@@ -198,14 +198,27 @@ def _deterministic(marginal: Tensor, conditional: Tensor) -> KLChain:
     return KLChain(marginal, conditional, total, torch.zeros_like(total).detach())
 
 
-def _pointwise(q_u: Conditional, p_u: Conditional, v: Tensor) -> Tensor:
-    """c(v) = KL~[q(u|v) || p(u|v)], eq. (4), shape (n,), in closed form or by enumeration of u."""
+def conditional_kl_at(q_u: Conditional, p_u: Conditional, v: Tensor) -> Tensor:
+    """c(v) = KL~[q(u|v) || p(u|v)], eq. (4), in nats, in closed form or by enumeration of u.
+
+    Args:
+        q_u: maps v to q(u|v) with batch shape (n,).
+        p_u: maps v to p(u|v), likewise.
+        v: shape (n,) + event shape of v.
+
+    Returns:
+        Shape (n,).
+
+    Raises:
+        NoClosedFormError: if torch has no closed form registered and u is not finite.
+        ValueError: if shapes disagree or a batch is missing.
+    """
     q, p = _conditionals(q_u, p_u, v)
     c = _registered_kl(q, p)
     if c is not None:
         return c
     if not q.has_enumerate_support:
-        raise _NoClosedFormError(f"torch has no KL of {type(q).__name__} from {type(p).__name__} registered.")
+        raise NoClosedFormError(f"torch has no KL of {type(q).__name__} from {type(p).__name__} registered.")
     u = q.enumerate_support()  # (k, n) + event_shape
     mass = _mass(q, u)
     charged = mass > 0
@@ -308,7 +321,7 @@ def _check_categories(name: str, q: Distribution, p: Distribution) -> None:
 
 
 @contextmanager
-def _randomness_from(generator: torch.Generator | None) -> Iterator[None]:
+def randomness_from(generator: torch.Generator | None) -> Iterator[None]:
     """Let `torch.distributions`, which know only the global generator, draw from `generator`."""
     if generator is None:
         yield

@@ -29,6 +29,7 @@ class RunConfig:
         latents, hidden: sizes, as `HierarchicalVAE` takes them.
         batch_size, learning_rate: as `training.fit` takes them.
         every: steps between two rows of the record.
+        gradients: whether the record says what pulls on theta, as `training.fit` describes.
     """
 
     objective: str
@@ -40,6 +41,7 @@ class RunConfig:
     batch_size: int = 100
     learning_rate: float = 1e-3
     every: int = 50
+    gradients: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def run(config: RunConfig, progress: bool = False) -> RunResult:
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         every=config.every,
+        gradients=config.gradients,
         progress=progress,
         label=f"{config.objective} {'skip' if config.skip else 'plain'} {config.seed}",
     )

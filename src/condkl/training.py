@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from condkl._checks import at_least_one
 from condkl.data import binarise
+from condkl.gradients import term_gradients
 from condkl.vae import HierarchicalVAE, Terms
 
 Objective = Callable[[HierarchicalVAE, Tensor, torch.Generator], Terms]
@@ -35,7 +36,8 @@ class Fit:
     Attributes:
         model: the model after the last step.
         history: one row per recorded step: `step` and the means over that batch, in nats, of `elbo`, `R`, `A`,
-            `C` (summed over layers) and, with more than two layers, `C1`, `C2`, … from the top.
+            `C` (summed over layers) and, with more than two layers, `C1`, `C2`, … from the top. With `gradients`
+            also what pulls on theta, as `gradient_record` gives it.
     """
 
     model: HierarchicalVAE
@@ -51,6 +53,7 @@ def fit(
     batch_size: int = 100,
     learning_rate: float = 1e-3,
     every: int = 50,
+    gradients: bool = False,
     progress: bool = True,
     label: str = "training",
 ) -> Fit:
@@ -65,6 +68,8 @@ def fit(
         batch_size: images a batch; the rest of an epoch that does not fill a batch is left out.
         learning_rate: Adam's.
         every: a row of the record every so many steps, and at the first and the last one.
+        gradients: whether the record holds the gradients of R, A and C on theta, too. They use noise of their own,
+            so that the training is the same with and without.
         progress: whether to show a progress bar.
         label: what the progress bar says.
 
@@ -79,19 +84,23 @@ def fit(
     device = next(model.parameters()).device
     images = images.to(device)
     generator = torch.Generator(device).manual_seed(seed)
+    aside = torch.Generator(device).manual_seed(seed)
     adam = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     rows: list[dict[str, float]] = []
     bar = tqdm(range(1, steps + 1), desc=label, disable=not progress, unit="step")
     for step, index in zip(bar, batches(len(images), batch_size, generator), strict=False):
-        terms = objective(model, binarise(images[index], generator), generator)
+        x = binarise(images[index], generator)
+        recorded = step in {1, steps} or step % every == 0
+        pulls = gradient_record(model, x, aside) if gradients and recorded else {}
+        terms = objective(model, x, generator)
         loss = -terms.elbo.mean()
         if not bool(loss.isfinite()):
             raise NonFiniteLossError(step, *_culprit(terms))
         adam.zero_grad()
         loss.backward()
         adam.step()
-        if step in {1, steps} or step % every == 0:
-            rows.append({"step": step, **summary(terms)})
+        if recorded:
+            rows.append({"step": step, **summary(terms), **pulls})
             bar.set_postfix(elbo=f"{rows[-1]['elbo']:.1f}")
     return Fit(model, pd.DataFrame(rows))
 
@@ -115,6 +124,22 @@ def summary(terms: Terms) -> dict[str, float]:
     if len(C) > 1:
         means |= {f"C{i}": c for i, c in enumerate(C, 1)}
     return {name: float(value.detach()) for name, value in means.items()}
+
+
+def gradient_record(model: HierarchicalVAE, x: Tensor, generator: torch.Generator) -> dict[str, float]:
+    """What pulls on theta at this batch, x of shape (n, pixels).
+
+    Returns:
+        `norm_R`, `norm_A`, `norm_C`: norms of the gradients of the mean terms; `cos_RA`, `cos_RC`, `cos_AC`: cosines
+        between them; `gain_modified`: the first-order change of the batch ELBO along theta's direction under eq. (9).
+    """
+    pulls = term_gradients(model, x, generator)
+    norms = {f"norm_{name}": value for name, value in pulls.norms().items()}
+    return (
+        norms
+        | {f"cos_{name}": value for name, value in pulls.cosines().items()}
+        | {"gain_modified": pulls.first_order_gain(0.0)}
+    )
 
 
 def _culprit(terms: Terms) -> tuple[str, float]:

@@ -1,0 +1,284 @@
+"""The gradient of the KL divergence, eqs. (5)-(8), the modified field (9), and estimators of what (9) drops."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from scipy import stats
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, Normal
+
+from condkl._checks import at_least_one, unit_interval
+from condkl.divergence import Conditional, conditional_kl_at, kl_chain, randomness_from
+from condkl.vae import HierarchicalVAE
+
+
+@dataclass(frozen=True)
+class KLProblem:
+    """KL[q_phi(u|v) q_theta(v) || p(u|v) p(v)] as a function of two disjoint groups of parameters.
+
+    Attributes:
+        q_v: maps theta, shape (dim_theta,), to q(v) with batch shape ().
+        q_u_given_v: maps phi, shape (dim_phi,), to a function from v, shape (n,) + event shape, to q(u|v) with
+            batch shape (n,).
+        p_v: the prior p(v).
+        p_u_given_v: maps v to p(u|v).
+    """
+
+    q_v: Callable[[Tensor], Distribution]
+    q_u_given_v: Callable[[Tensor], Conditional]
+    p_v: Distribution
+    p_u_given_v: Conditional
+
+
+@dataclass(frozen=True)
+class Field:
+    """A vector for each group of parameters: `theta`, shape (dim_theta,), and `phi`, shape (dim_phi,)."""
+
+    theta: Tensor
+    phi: Tensor
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Single-sample estimates of ∇_theta C, eq. (8).
+
+    Attributes:
+        each: one estimate per sample, shape (n, dim_theta). With a leave-one-out baseline they are dependent at
+            order 1/n.
+    """
+
+    each: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """The estimate from all samples, shape (dim_theta,)."""
+        return self.each.mean(0)
+
+    @property
+    def standard_error(self) -> Tensor:
+        """Of `mean`, shape (dim_theta,)."""
+        return self.each.std(0) / math.sqrt(len(self.each))
+
+
+@dataclass(frozen=True)
+class BiasTest:
+    """A t-test of the hypothesis that an estimator has no bias.
+
+    Attributes:
+        t: (mean - exact) / standard error for each coordinate, shape (dim_theta,). Where both vanish it is 0.
+        p_value: two-sided, of the worst coordinate, times the number of coordinates (Bonferroni).
+    """
+
+    t: Tensor
+    p_value: float
+
+
+def full_gradient(problem: KLProblem, theta: Tensor, phi: Tensor) -> Field:
+    """(∇_theta A + ∇_theta C, ∇_phi C), the gradient of the KL, eqs. (5)-(8), in nats per unit of the parameters.
+
+    Exact by enumeration for Categorical v, by Gauss-Hermite quadrature for scalar Normal v.
+
+    Args:
+        problem: the distributions.
+        theta: shape (dim_theta,).
+        phi: shape (dim_phi,).
+
+    Raises:
+        ValueError: if q(v) is neither Categorical nor a scalar Normal, or a parameter is not a flat tensor.
+
+    Example:
+        >>> problem = KLProblem(
+        ...     q_v=lambda theta: Normal(theta[0], 1.0), q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v, 1.0),
+        ...     p_v=Normal(0.0, 1.0), p_u_given_v=lambda v: Normal(v, 1.0))
+        >>> field = full_gradient(problem, torch.tensor([1.0]), torch.tensor([0.0]))
+        >>> round(field.theta.item(), 4), round(field.phi.item(), 4)  # d/dm [m²/2 + (1 + m²)/2] at m = 1
+        (2.0, -2.0)
+    """
+    return interpolated_gradient(problem, theta, phi, 1.0)
+
+
+def modified_gradient(problem: KLProblem, theta: Tensor, phi: Tensor) -> Field:
+    """(∇_theta A, ∇_phi C), the field of eq. (9). Arguments and errors as for `full_gradient`."""
+    return interpolated_gradient(problem, theta, phi, 0.0)
+
+
+def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: float) -> Field:
+    """(∇_theta A + λ∇_theta C, ∇_phi C): λ = 1 is the gradient, λ = 0 is eq. (9).
+
+    The result can be differentiated again in whichever of theta and phi requires a gradient.
+    Arguments and errors as for `full_gradient`, and `lam` must lie in [0, 1].
+    """
+    unit_interval("lam", lam)
+    again = theta.requires_grad or phi.requires_grad
+    with torch.enable_grad():
+        theta, phi = _leaf("theta", theta), _leaf("phi", phi)
+        q_v = problem.q_v(theta)
+        if not isinstance(q_v, Categorical | Normal):
+            raise ValueError(
+                f"problem.q_v: expected a Categorical or a scalar Normal, got {type(q_v).__name__}. "
+                "Estimate the gradient with score_function or pathwise instead."
+            )
+        method: Literal["exact", "quadrature"] = "exact" if isinstance(q_v, Categorical) else "quadrature"
+        kl = kl_chain(q_v, problem.q_u_given_v(phi), problem.p_v, problem.p_u_given_v, method=method)
+        (grad_A,) = _grad(kl.marginal, [theta], again)
+        theta_C, phi_C = _grad(kl.conditional, [theta, phi], again)
+    return Field(theta=grad_A + lam * theta_C, phi=phi_C)
+
+
+def score_function(
+    problem: KLProblem,
+    theta: Tensor,
+    phi: Tensor,
+    samples: int,
+    generator: torch.Generator,
+    baseline: Literal["leave_one_out"] | None = None,
+) -> Estimate:
+    """Estimates c(v) ∇_theta log q_theta(v) of eq. (8), with v ~ q_theta(v).
+
+    With the leave-one-out baseline, c(v_i) is lowered by the mean of the *other* c(v_j). That mean is independent of
+    v_i, and the score has mean zero, so no bias arises.
+
+    Args:
+        problem, theta, phi: as for `full_gradient`; q(v) may be any distribution.
+        samples: n, how many v are drawn.
+        generator: the source of randomness.
+        baseline: None or "leave_one_out".
+
+    Raises:
+        ValueError: if the baseline is unknown, or asked for with a single sample.
+
+    Source:
+        Mohamed, Rosca, Figurnov & Mnih (2020), section 4; the baseline is that of Kool, van Hoof & Welling (2019).
+    """
+    if baseline not in (None, "leave_one_out"):
+        raise ValueError(f"baseline: expected None or 'leave_one_out', got {baseline!r}.")
+    if at_least_one("samples", samples) == 1 and baseline:
+        raise ValueError("samples: expected at least 2 with a leave-one-out baseline, got 1.")
+    theta, phi = _leaf("theta", theta).detach(), _leaf("phi", phi).detach()
+    with torch.no_grad(), randomness_from(generator):
+        v = problem.q_v(theta).sample(torch.Size([samples]))
+        c = conditional_kl_at(problem.q_u_given_v(phi), problem.p_u_given_v, v)
+    if baseline:
+        c = c - (c.sum() - c) / (samples - 1)
+    score = _directional_derivatives(lambda parameters: problem.q_v(parameters).log_prob(v), theta)
+    return Estimate(c.unsqueeze(-1) * score)
+
+
+def pathwise(problem: KLProblem, theta: Tensor, phi: Tensor, samples: int, generator: torch.Generator) -> Estimate:
+    """Estimates ∇_theta c(v(theta, e)) of eq. (8): v is a differentiable function of theta and of noise e.
+
+    Arguments as for `score_function`.
+
+    Raises:
+        ValueError: if q(v) has no such function, as when v is discrete.
+
+    Source:
+        Kingma & Welling (2014); Rezende, Mohamed & Wierstra (2014).
+    """
+    at_least_one("samples", samples)
+    theta, phi = _leaf("theta", theta).detach(), _leaf("phi", phi).detach()
+    q_v = problem.q_v(theta)
+    if not q_v.has_rsample:
+        raise ValueError(
+            f"problem.q_v: expected a distribution with rsample, got {type(q_v).__name__}. "
+            "A discrete v does not move continuously with theta: use score_function."
+        )
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+
+    def c(parameters: Tensor) -> Tensor:
+        with randomness_from(torch.Generator().manual_seed(seed)):  # the same noise in every direction
+            v = problem.q_v(parameters).rsample(torch.Size([samples]))
+        return conditional_kl_at(problem.q_u_given_v(phi), problem.p_u_given_v, v)
+
+    return Estimate(_directional_derivatives(c, theta))
+
+
+def bias_t_test(estimate: Estimate, exact: Tensor) -> BiasTest:
+    """Test whether the mean of an estimator is `exact`, shape (dim_theta,).
+
+    Raises:
+        ValueError: if the shapes differ, or there are too few estimates for a standard error.
+    """
+    if len(estimate.each) < 2:
+        raise ValueError(f"estimate: expected at least 2 samples, got {len(estimate.each)}. One has no standard error.")
+    if exact.shape != estimate.mean.shape:
+        raise ValueError(f"exact: expected shape {tuple(estimate.mean.shape)}, got {tuple(exact.shape)}.")
+    difference = estimate.mean - exact
+    # An estimator without noise is right to rounding or it is biased.
+    rounding = (16 * torch.finfo(exact.dtype).eps * exact.abs()).clamp_min(1e-12)
+    noise = torch.maximum(estimate.standard_error, rounding)
+    t = difference / noise
+    p = 2 * float(stats.t.sf(float(t.abs().max()), df=len(estimate.each) - 1)) * len(t)
+    return BiasTest(t, min(p, 1.0))  # in this order a NaN stays one
+
+
+def signal_to_noise(estimate: Estimate) -> float:
+    """|E g| / √(tr Cov g) for a single-sample estimate g: below 1 the noise of one sample exceeds the signal."""
+    return float(estimate.mean.norm() / estimate.each.var(0).sum().sqrt())
+
+
+@dataclass(frozen=True)
+class TermGradients:
+    """Gradients of the batch means of R, A and C with respect to theta, each flat, shape (dim_theta,)."""
+
+    R: Tensor
+    A: Tensor
+    C: Tensor
+
+    def norms(self) -> dict[str, float]:
+        """The Euclidean norm of each."""
+        return {name: float(getattr(self, name).norm()) for name in ("R", "A", "C")}
+
+    def cosines(self) -> dict[str, float]:
+        """The cosine of the angle between each two, 0 where one vanishes."""
+        pairs = {"RA": (self.R, self.A), "RC": (self.R, self.C), "AC": (self.A, self.C)}
+        return {name: float(torch.nn.functional.cosine_similarity(a, b, dim=0)) for name, (a, b) in pairs.items()}
+
+    def first_order_gain(self, lam: float) -> float:
+        """How fast the ELBO rises along theta's direction ∇(R - A - λC): its inner product with ∇(R - A - C)."""
+        return float((self.R - self.A - lam * self.C) @ (self.R - self.A - self.C))
+
+
+def term_gradients(
+    model: HierarchicalVAE, x: Tensor, generator: torch.Generator | None = None, noise: list[Tensor] | None = None
+) -> TermGradients:
+    """The gradients of R, A and C (summed over layers) on theta, from one forward pass.
+
+    Args:
+        model: the model.
+        x: binary images as floats, shape (n, pixels).
+        generator: the source of the latents' randomness, unless `noise` is given.
+        noise: as `model.noise(x)` gives it.
+    """
+    terms = model(x, generator, noise)
+    theta = model.theta()
+    values = [terms.R.mean(), terms.A.mean(), terms.C.sum(-1).mean()]
+    return TermGradients(*(torch.cat([g.flatten() for g in _grad(value, theta, again=False)]) for value in values))
+
+
+def _directional_derivatives(f: Callable[[Tensor], Tensor], theta: Tensor) -> Tensor:
+    """df_i/dtheta_j, shape (n, dim_theta), by forward mode: one pass for each theta_j serves all n outputs."""
+    directions = torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
+    return torch.stack([torch.func.jvp(f, (theta,), (e,))[1] for e in directions], dim=-1)
+
+
+def _grad(value: Tensor, inputs: list[Tensor] | list[torch.nn.Parameter], again: bool) -> list[Tensor]:
+    """Gradients of a number, zero where it does not depend on an input."""
+    if not value.requires_grad:
+        return [torch.zeros_like(x) for x in inputs]
+    return list(
+        torch.autograd.grad(
+            value, inputs, retain_graph=True, create_graph=again, allow_unused=True, materialize_grads=True
+        )
+    )
+
+
+def _leaf(name: str, parameters: Tensor) -> Tensor:
+    if parameters.dim() != 1 or not parameters.is_floating_point():
+        raise ValueError(
+            f"{name}: expected a flat tensor of floats, got shape {tuple(parameters.shape)} of {parameters.dtype}."
+        )
+    return parameters if parameters.requires_grad else parameters.detach().clone().requires_grad_()

@@ -1,0 +1,211 @@
+"""The Jacobian of a field against numpy's second derivatives of the KL and the closed forms of linear Gaussians."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.distributions import Categorical, Normal
+
+from condkl.dynamics import FieldJacobian, jacobian
+from condkl.gradients import Field, KLProblem, full_gradient, interpolated_gradient, modified_gradient
+
+F, BETA = 1.5, 0.8
+THETA, PHI = (0.7, -0.5), (0.4, 0.3, -0.7)  # q(v) = N(m, t²), q(u|v) = N(bv + d, s²): (m, log t) and (b, d, log s)
+
+
+def tensor(x):
+    return torch.tensor(np.asarray(x), dtype=torch.float64)
+
+
+def at(field, problem, theta, phi, *rest):
+    return jacobian(lambda theta, phi: field(problem, theta, phi, *rest), tensor(theta), tensor(phi))
+
+
+def tables(k, m, seed):
+    """Logits of q(v) and q(u|v), the tables p(v) and p(u|v), and the problem."""
+    rng = np.random.default_rng(seed)
+    p_v, p_u = rng.dirichlet(np.full(k, 2.0)), rng.dirichlet(np.full(m, 2.0), size=k)
+    problem = KLProblem(
+        q_v=lambda theta: Categorical(logits=theta),
+        q_u_given_v=lambda phi: lambda v: Categorical(logits=phi.reshape(k, m)[v]),
+        p_v=Categorical(tensor(p_v)),
+        p_u_given_v=lambda v: Categorical(tensor(p_u)[v]),
+    )
+    return rng.normal(size=k), rng.normal(size=k * m), p_v, p_u, problem
+
+
+def softmax(logits):
+    weights = [np.exp(x) for x in logits]
+    return [w / sum(weights) for w in weights]
+
+
+def terms_by_loops(z, p_v, p_u):
+    """A and C at z = (phi, theta), which may be complex."""
+    k, m = p_u.shape
+    A = C = 0.0
+    for i, q in enumerate(softmax(z[k * m :])):
+        A += q * np.log(q / p_v[i])
+        for j, r in enumerate(softmax(z[i * m : (i + 1) * m])):
+            C += q * r * np.log(r / p_u[i][j])
+    return np.array([A, C])
+
+
+def hessians(theta, phi, p_v, p_u):
+    """Those of A and C in (phi, theta): central differences of derivatives by complex steps."""
+    z, h = np.concatenate([phi, theta]), 1e-5
+    eye = np.eye(len(z))
+
+    def slopes(z):
+        return np.array([np.imag(terms_by_loops(z + 1e-30j * e, p_v, p_u)) / 1e-30 for e in eye])
+
+    return np.array([(slopes(z + h * e) - slopes(z - h * e)) / (2 * h) for e in eye]).transpose(2, 0, 1)
+
+
+def gaussian_problem():
+    return KLProblem(
+        q_v=lambda theta: Normal(theta[0], theta[1].exp()),
+        q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v + phi[1], phi[2].exp()),
+        p_v=Normal(tensor(0.0), tensor(1.0)),
+        p_u_given_v=lambda v: Normal(F * v, math.sqrt(BETA)),
+    )
+
+
+def gaussian_blocks(m, log_t, b, d, log_s):
+    """C_phiphi, C_phitheta, C_thetatheta and A_thetatheta."""
+    t2, s2, delta = math.exp(2 * log_t), math.exp(2 * log_s), b - F
+    return (
+        np.array([[t2 + m * m, m, 0], [m, 1, 0], [0, 0, 2 * s2]]) / BETA,
+        np.array([[2 * delta * m + d, 2 * delta * t2], [delta, 0], [0, 0]]) / BETA,
+        np.array([[delta**2, 0], [0, 2 * delta**2 * t2]]) / BETA,
+        np.array([[1, 0], [0, 2 * t2]]),
+    )
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 10**6))
+def test_the_jacobian_of_the_full_gradient_is_the_hessian_of_the_kl(k, m, seed):
+    theta, phi, p_v, p_u, problem = tables(k, m, seed)
+    got = at(full_gradient, problem, theta, phi)
+    A, C = hessians(theta, phi, p_v, p_u)
+    assert got.dim_phi == k * m
+    np.testing.assert_allclose(got.matrix, A + C, atol=1e-8)
+    np.testing.assert_allclose(got.antisymmetric, 0, atol=1e-14)
+
+
+def test_the_hessian_by_loops_is_that_of_autograd_on_a_kl_without_kl_chain():
+    theta, phi, p_v, p_u, _ = tables(3, 2, 0)
+
+    def kl(z):
+        joint = z[6:].softmax(0).unsqueeze(1) * z[:6].reshape(3, 2).softmax(1)
+        return (joint * (joint / (tensor(p_v).unsqueeze(1) * tensor(p_u))).log()).sum()
+
+    want = torch.autograd.functional.hessian(kl, tensor(np.concatenate([phi, theta])))
+    np.testing.assert_allclose(sum(hessians(theta, phi, p_v, p_u)), want, atol=1e-8)
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 10**6))
+def test_the_jacobian_of_eq_9_has_a_zero_block_where_theta_would_feel_phi(k, m, seed):
+    theta, phi, p_v, p_u, problem = tables(k, m, seed)
+    got = at(modified_gradient, problem, theta, phi).matrix
+    (A, C), n = hessians(theta, phi, p_v, p_u), k * m
+    np.testing.assert_allclose(got[:n], C[:n], atol=1e-8)  # C_phiphi, C_phitheta
+    np.testing.assert_allclose(got[n:, n:], A[n:, n:], atol=1e-8)
+    assert not got[n:, :n].any()
+
+
+@settings(max_examples=15)
+@given(st.integers(2, 4), st.integers(2, 3), st.integers(0, 10**6))
+def test_the_antisymmetric_part_of_eq_9_has_the_norm_of_the_cross_block_over_root_2(k, m, seed):
+    theta, phi, p_v, p_u, problem = tables(k, m, seed)
+    got = at(modified_gradient, problem, theta, phi)
+    cross = hessians(theta, phi, p_v, p_u)[1][: k * m, k * m :]
+    assert got.antisymmetric.norm().item() == pytest.approx(np.linalg.norm(cross) / math.sqrt(2), abs=1e-7)
+
+
+def test_the_jacobian_of_eq_9_has_a_real_spectrum_that_of_its_diagonal_blocks():
+    for theta, phi, problem, blocks in (
+        (THETA, PHI, gaussian_problem(), [gaussian_blocks(*THETA, *PHI)[i] for i in (0, 3)]),
+        *((theta, phi, problem, blocks) for theta, phi, problem, blocks in map(_table_blocks, range(4))),
+    ):
+        got = np.linalg.eigvals(at(modified_gradient, problem, theta, phi).matrix.numpy())
+        want = np.concatenate([np.linalg.eigvalsh(block) for block in blocks])
+        # The logits' shifts make repeated zeros, which rounding splits by its root.
+        assert np.abs(got.imag).max() < 1e-6
+        np.testing.assert_allclose(np.sort(got.real), np.sort(want), atol=1e-6)
+
+
+def _table_blocks(seed):
+    theta, phi, p_v, p_u, problem = tables(3, 2, seed)
+    A, C = hessians(theta, phi, p_v, p_u)
+    return theta, phi, problem, [C[:6, :6], A[6:, 6:]]
+
+
+@given(*[st.floats(-2, 2) for _ in range(3)], *[st.floats(-1.5, 0.7) for _ in range(2)], st.floats(0, 1))
+def test_jacobians_of_linear_gaussians_have_their_closed_form_at_every_lambda(m, b, d, log_t, log_s, lam):
+    point = m, log_t, b, d, log_s
+    pp, pt, tt, A = gaussian_blocks(*point)
+    got = at(interpolated_gradient, gaussian_problem(), point[:2], point[2:], lam)
+    np.testing.assert_allclose(got.matrix, np.block([[pp, pt], [lam * pt.T, A + lam * tt]]), rtol=1e-9, atol=1e-9)
+    norm = (1 - lam) * np.linalg.norm(pt) / math.sqrt(2)
+    assert got.antisymmetric.norm().item() == pytest.approx(norm, abs=1e-9)
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 10**6))
+def test_rows_are_components_and_columns_are_coordinates_phi_first(dim_theta, dim_phi, seed):
+    rng = np.random.default_rng(seed)
+    on_theta, on_phi = (
+        rng.normal(size=(dim_theta, dim_theta + dim_phi)),
+        rng.normal(size=(dim_phi, dim_theta + dim_phi)),
+    )
+
+    def linear(theta, phi):
+        z = torch.cat([phi, theta])
+        return Field(theta=tensor(on_theta) @ z, phi=tensor(on_phi) @ z)
+
+    got = jacobian(linear, torch.zeros(dim_theta).double(), torch.zeros(dim_phi).double())
+    np.testing.assert_allclose(got.matrix, np.concatenate([on_phi, on_theta]), rtol=1e-14)
+    assert got.dim_phi == dim_phi
+    assert not got.matrix.requires_grad
+
+
+def test_a_matrix_is_the_sum_of_its_symmetric_and_its_antisymmetric_part():
+    matrix = np.array([[1.0, 5.0, -2.0], [3.0, 4.0, 0.5], [0.0, 2.5, -1.0]])
+    got = FieldJacobian(tensor(matrix), dim_phi=1)
+    assert got.symmetric.tolist() == [[1.0, 4.0, -1.0], [4.0, 4.0, 1.5], [-1.0, 1.5, -1.0]]
+    assert got.antisymmetric.tolist() == [[0.0, 1.0, -1.0], [-1.0, 0.0, -1.0], [1.0, 1.0, 0.0]]
+
+
+def test_a_rotation_is_all_antisymmetric_and_a_scaling_all_symmetric():
+    one = tensor([1.0])
+    rotation = jacobian(lambda theta, phi: Field(theta=phi, phi=-theta), one, one)
+    scaling = jacobian(lambda theta, phi: Field(theta=2 * theta, phi=3 * phi), one, one)
+    assert (rotation.symmetric.norm(), scaling.antisymmetric.norm()) == (0, 0)
+    assert rotation.antisymmetric.tolist() == [[0.0, -1.0], [1.0, 0.0]]
+    assert scaling.symmetric.tolist() == [[3.0, 0.0], [0.0, 2.0]]
+
+
+def test_parameters_that_require_a_gradient_are_taken_as_points():
+    theta, phi = tensor(THETA).requires_grad_(), tensor(PHI).requires_grad_()
+    got = jacobian(lambda theta, phi: full_gradient(gaussian_problem(), theta, phi), theta, phi)
+    np.testing.assert_allclose(got.matrix, at(full_gradient, gaussian_problem(), THETA, PHI).matrix, rtol=1e-14)
+    assert theta.grad is None
+    assert phi.grad is None
+
+
+@pytest.mark.parametrize("which", ["theta", "phi"])
+@pytest.mark.parametrize("bad", [0.5, [[0.7], [-0.5]]])
+def test_parameters_that_are_not_flat_are_refused_by_name(which, bad):
+    point = {"theta": tensor(THETA), "phi": tensor(PHI)} | {which: tensor(bad)}
+    with pytest.raises(ValueError, match=rf"^{which}: expected a flat tensor, got shape"):
+        jacobian(lambda theta, phi: full_gradient(gaussian_problem(), theta, phi), **point)
+
+
+def test_a_field_with_its_blocks_exchanged_is_refused():
+    with pytest.raises(
+        ValueError, match=r"^field: expected shapes \(2,\) for theta and \(3,\) for phi, got \(3,\) and"
+    ):
+        jacobian(lambda theta, phi: Field(theta=phi, phi=theta), tensor(THETA), tensor(PHI))
