@@ -7,17 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.distributions import Categorical, Normal
+from problems import BETA, F, gaussian_problem, tensor
+from torch.distributions import Categorical
 
 from condkl.dynamics import FieldJacobian, jacobian
 from condkl.gradients import Field, KLProblem, full_gradient, interpolated_gradient, modified_gradient
 
-F, BETA = 1.5, 0.8
 THETA, PHI = (0.7, -0.5), (0.4, 0.3, -0.7)  # q(v) = N(m, t²), q(u|v) = N(bv + d, s²): (m, log t) and (b, d, log s)
-
-
-def tensor(x):
-    return torch.tensor(np.asarray(x), dtype=torch.float64)
 
 
 def at(field, problem, theta, phi, *rest):
@@ -62,15 +58,6 @@ def hessians(theta, phi, p_v, p_u):
         return np.array([np.imag(terms_by_loops(z + 1e-30j * e, p_v, p_u)) / 1e-30 for e in eye])
 
     return np.array([(slopes(z + h * e) - slopes(z - h * e)) / (2 * h) for e in eye]).transpose(2, 0, 1)
-
-
-def gaussian_problem():
-    return KLProblem(
-        q_v=lambda theta: Normal(theta[0], theta[1].exp()),
-        q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v + phi[1], phi[2].exp()),
-        p_v=Normal(tensor(0.0), tensor(1.0)),
-        p_u_given_v=lambda v: Normal(F * v, math.sqrt(BETA)),
-    )
 
 
 def gaussian_blocks(m, log_t, b, d, log_s):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from problems import BETA, F, gaussian_problem, tensor
 from torch.distributions import Bernoulli, Categorical, Independent, Normal, StudentT, kl_divergence
 
 from condkl.gradients import KLProblem, full_gradient, interpolated_gradient, modified_gradient, term_gradients
@@ -19,13 +20,8 @@ FIELDS = {
     "interpolated": (0.3, lambda problem, theta, phi: interpolated_gradient(problem, theta, phi, 0.3)),
 }
 every_field = pytest.mark.parametrize("name", FIELDS)
-F, BETA = 1.5, 0.8
 THETA, PHI = (0.7, -0.5), (0.4, 0.3, -0.7)  # q(v) = N(m, t²), q(u|v) = N(bv + d, s²): (m, log t) and (b, d, log s)
 number, small = st.floats(-2, 2), st.floats(-1.5, 0.7)
-
-
-def tensor(x):
-    return torch.tensor(np.asarray(x), dtype=torch.float64)
 
 
 def tables(k, m, seed):
@@ -72,15 +68,6 @@ def wanted(lam, theta, phi, p_v, p_u):
     on_theta = slopes(lambda z: terms_by_loops(z, phi, p_v, p_u), theta)
     on_phi = slopes(lambda z: terms_by_loops(theta, z, p_v, p_u), phi)
     return on_theta[:, 0] + lam * on_theta[:, 1], on_phi[:, 1]
-
-
-def gaussian_problem():
-    return KLProblem(
-        q_v=lambda theta: Normal(theta[0], theta[1].exp()),
-        q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v + phi[1], phi[2].exp()),
-        p_v=Normal(tensor(0.0), tensor(1.0)),
-        p_u_given_v=lambda v: Normal(F * v, math.sqrt(BETA)),
-    )
 
 
 def gaussian_terms(m, log_t, b, d, log_s):

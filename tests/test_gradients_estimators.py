@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from problems import BETA, F, gaussian_problem, tensor
 from scipy import stats
 from torch.distributions import Categorical, Independent, Normal, StudentT
 
@@ -16,7 +17,6 @@ THETA_TABLE = [0.6, -0.4, 0.1, -1.2]  # logits of q(v)
 PHI_TABLE = [[0.9, 0.1, -0.3], [-0.5, 0.4, 0.2], [0.1, -1.1, 0.8], [0.3, 0.3, -0.2]]  # of q(u|v)
 P_V = [0.1, 0.4, 0.2, 0.3]
 P_U = [[0.1, 0.7, 0.2], [0.3, 0.3, 0.4], [0.6, 0.2, 0.2], [0.25, 0.25, 0.5]]
-F, BETA = 1.5, 0.8
 THETA, PHI = (0.7, -0.5), (0.4, 0.3, -0.7)  # q(v) = N(m, t²), q(u|v) = N(bv + d, s²): (m, log t) and (b, d, log s)
 M, T, DELTA = THETA[0], math.exp(THETA[1]), PHI[0] - F
 MILLION = 10**6
@@ -28,10 +28,6 @@ CASES = {
     "normal, pathwise": ("gaussian", pathwise),
 }
 every_case = pytest.mark.parametrize("case", CASES)
-
-
-def tensor(x):
-    return torch.tensor(np.asarray(x), dtype=torch.float64)
 
 
 def seeded(seed):
@@ -50,15 +46,6 @@ def table_problem(q_v=lambda theta: Categorical(logits=theta), p_v=P_V, p_u=P_U)
         q_u_given_v=lambda phi: lambda v: Categorical(logits=phi.reshape(k, m)[v]),
         p_v=Categorical(tensor(p_v)),
         p_u_given_v=lambda v: Categorical(tensor(p_u)[v]),
-    )
-
-
-def gaussian_problem():
-    return KLProblem(
-        q_v=lambda theta: Normal(theta[0], theta[1].exp()),
-        q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v + phi[1], phi[2].exp()),
-        p_v=Normal(tensor(0.0), tensor(1.0)),
-        p_u_given_v=lambda v: Normal(F * v, math.sqrt(BETA)),
     )
 
 

@@ -165,3 +165,13 @@ def test_counts_below_one_are_refused(name):
 def test_a_progress_bar_shows_the_label(capsys):
     train(progress=True, label="a run")
     assert "a run" in capsys.readouterr().err
+
+
+def test_recording_gradients_changes_no_step_and_adds_what_pulls_on_theta():
+    plain, recorded = train(every=4), train(every=4, gradients=True)
+    for a, b in zip(plain.model.parameters(), recorded.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    added = set(recorded.history) - set(plain.history)
+    assert added == {"norm_R", "norm_A", "norm_C", "cos_RA", "cos_RC", "cos_AC", "gain_modified"}
+    assert (recorded.history[["norm_R", "norm_A", "norm_C"]] > 0).all(axis=None)
+    assert recorded.history[["cos_RA", "cos_RC", "cos_AC"]].abs().le(1 + 1e-6).all(axis=None)
