@@ -38,7 +38,7 @@ class PaperMath(MathDomain):
             )
             counter[docname] += not is_random(labelid)
             number = f"{prefix(docname)}.{counter[docname]}"
-        self.equations[labelid] = (docname, number)  # type: ignore[assignment]
+        self.equations[labelid] = (docname, number)
 
 
 def is_random(label: str) -> bool:

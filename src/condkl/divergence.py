@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -96,8 +96,8 @@ def kl_chain(
             f"p_v: expected the event shape {tuple(q_v.event_shape)} of q_v, got {tuple(p_v.event_shape)}."
         )
     _check_categories("p_v", q_v, p_v)
-    if method not in ("auto", "exact", "quadrature", "monte_carlo"):
-        raise ValueError(f"method: expected auto, exact, quadrature or monte_carlo, got {method!r}.")
+    if method not in get_args(Method):
+        raise ValueError(f"method: expected {', '.join(get_args(Method))}, got {method!r}.")
     at_least_one("nodes", nodes)
     if at_least_one("samples", samples) == 1:
         raise ValueError("samples: expected at least 2, got 1. One sample has no standard error.")
@@ -105,7 +105,7 @@ def kl_chain(
     finite, normal = q_v.has_enumerate_support, isinstance(q_v, Normal)
     if method == "exact" and not finite:
         raise ValueError(f"method: 'exact' needs a finite q_v such as Categorical, got {type(q_v).__name__}.")
-    if method == "quadrature" and not (normal and q_v.event_shape == ()):
+    if method == "quadrature" and not normal:
         raise ValueError(f"method: 'quadrature' needs a scalar Normal q_v, got {type(q_v).__name__}.")
     deterministic = {"auto": finite or normal, "exact": True, "quadrature": True, "monte_carlo": False}[method]
     if deterministic:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 MIME = "application/vnd.condkl.check+json"
 EQUATIONS = tuple(str(n) for n in range(1, 10))  # the source's numbers
-_LABEL = re.compile(r"eq-(\d+)\b")
 
 
 @dataclass(frozen=True)
@@ -151,8 +150,8 @@ def collect(folder: Path) -> Ledger:
 
 def _labels(text: str) -> list[str]:
     """The numbers N of the equations that a text defines by `:label: eq-N` or `$$ … $$ (eq-N)`."""
-    defining = re.findall(r"^\s*:label:\s*(eq-\d+)\s*$|\$\$\s*\((eq-\d+)\)", text, flags=re.MULTILINE)
-    return [_LABEL.sub(r"\1", a or b) for a, b in defining]
+    defining = re.findall(r"^\s*:label:\s*eq-(\d+)\s*$|\$\$\s*\(eq-(\d+)\)", text, flags=re.MULTILINE)
+    return [a or b for a, b in defining]
 
 
 def _records(outputs: Sequence[dict[str, Any]]) -> list[Check]:

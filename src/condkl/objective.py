@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from condkl._checks import unit_interval
-from condkl.vae import HierarchicalVAE, Terms, straight
+from condkl.vae import HierarchicalVAE, Terms
 
 
 def scale_path(v: Tensor, lam: float) -> Tensor:
@@ -67,7 +67,7 @@ class Interpolated:
     ) -> Terms:
         """The terms of the ELBO of `model` on x, shape (n, pixels), with this objective's gradient."""
         if self.lam == 1:
-            return model(x, generator, noise, straight)
+            return model(x, generator, noise)
         return model(x, generator, noise, lambda v: scale_path(v, self.lam))
 
 

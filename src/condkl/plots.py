@@ -17,7 +17,7 @@ NAMES = {"full": "full gradient", "modified": "eq. (9)"}
 
 
 def use_style() -> None:
-    """Set the book's look for all figures made after it: vector output, quiet grid, white ground in any theme."""
+    """Set the look of all figures made after it: quiet grid, white ground in any theme, repeatable vector files."""
     sns.set_theme(context="notebook", style="whitegrid", palette=list(COLOURS.values()))
     plt.rcParams.update(
         {

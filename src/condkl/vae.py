@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import cast
 
 import torch
@@ -88,7 +89,7 @@ class TanhNet(nn.Module):
 
     def forward(self, *values: Tensor) -> Tensor:
         """The output, shape (n, outputs), from the inputs, each (n, width)."""
-        return self.rest(torch.stack([self.part(i, value) for i, value in enumerate(values)]).sum(0))
+        return self.rest(reduce(torch.add, (self.part(i, value) for i, value in enumerate(values))))
 
 
 def _nets(modules: nn.ModuleList) -> list[TanhNet]:
@@ -98,11 +99,6 @@ def _nets(modules: nn.ModuleList) -> list[TanhNet]:
 def _gaussian(output: Tensor) -> Gaussian:
     mean, log_scale = output.chunk(2, dim=-1)
     return Gaussian(mean, log_scale)
-
-
-def straight(z: Tensor) -> Tensor:
-    """The path of the full gradient: z as it is."""
-    return z
 
 
 class HierarchicalVAE(nn.Module):
@@ -191,7 +187,7 @@ class HierarchicalVAE(nn.Module):
         x: Tensor,
         generator: torch.Generator | None = None,
         noise: Sequence[Tensor] | None = None,
-        path: Callable[[Tensor], Tensor] = straight,
+        path: Callable[[Tensor], Tensor] | None = None,
     ) -> Terms:
         """The terms of the ELBO at one draw of the latents.
 
@@ -200,7 +196,7 @@ class HierarchicalVAE(nn.Module):
             generator: the source of the latents' randomness, unless `noise` is given.
             noise: standard normal draws for each layer, as `noise(x)` gives them.
             path: how a latent reaches the conditional KL below it: a function that changes the gradient of a
-                tensor and not its value. R always sees the latents as they are.
+                tensor and not its value; None leaves the gradient as it is. R always sees the latents as they are.
 
         Raises:
             ValueError: if the shape of x or of the noise does not fit the model.
@@ -219,7 +215,7 @@ class HierarchicalVAE(nn.Module):
             from_x = q_net.part(0, x)
             q_u = q_at_v = _gaussian(q_net.rest(from_x + q_net.part(1, z[-1])))
             above = z[-1]
-            if path is not straight:
+            if path is not None:
                 # C sees v through `path`; u, and with it R, keeps the plain v. Using the plain q(u|v,x) in C
                 # as well would leak the gradient that `path` withholds.
                 above = path(z[-1])
