@@ -5,12 +5,16 @@ import hashlib
 import math
 import os
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from condkl import controlled
 
 # 0x08 in the third byte of an IDX magic number means unsigned bytes; the fourth byte counts the dimensions.
 _UNSIGNED_BYTES = 8
@@ -75,6 +79,23 @@ def mnist(split: str, folder: Path | None = None) -> Digits:
     return Digits(images[part], labels[part])
 
 
+DATASETS: dict[str, Callable[[str], Tensor]] = {
+    "mnist": lambda split: mnist(split).images,
+    **{name: partial(controlled.images, name) for name in controlled.NAMES},
+}
+
+
+def load(name: str, split: str) -> Tensor:
+    """The images of a split of a data set from `DATASETS`: bytes, shape (n, pixels).
+
+    Raises:
+        ValueError: if the name or the split is unknown.
+    """
+    if name not in DATASETS:
+        raise ValueError(f"data: expected one of {', '.join(DATASETS)}, got {name!r}.")
+    return DATASETS[name](split)
+
+
 def read_idx(path: Path) -> Tensor:
     """Read a gzipped IDX file of unsigned bytes into a tensor of the shape that its header declares.
 
@@ -84,15 +105,16 @@ def read_idx(path: Path) -> Tensor:
     return _parse_idx(path, _bytes_of(path))
 
 
-def binarise(images: Tensor, generator: torch.Generator) -> Tensor:
+def binarise(images: Tensor, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """Draw each pixel anew: 1 with probability grey level / 255, else 0 (stochastic binarisation).
 
     Args:
-        images: bytes, shape (n, d).
+        images: bytes, any shape.
         generator: the source of randomness, on the device of `images`.
+        dtype: of the result; bytes where many batches are drawn ahead.
 
     Returns:
-        0 and 1 as float32, shape (n, d), on the device of `images`.
+        0 and 1, of the shape and on the device of `images`.
 
     Raises:
         TypeError: if `images` are not bytes.
@@ -101,7 +123,7 @@ def binarise(images: Tensor, generator: torch.Generator) -> Tensor:
         raise TypeError(f"images: expected bytes (torch.uint8), got {images.dtype}. Pass the grey levels 0 to 255.")
     # A uniform level of 0..254 is below the grey level x in exactly x of 255 cases.
     level = torch.empty_like(images).random_(0, 255, generator=generator)
-    return (level < images).float()
+    return (level < images).to(dtype)
 
 
 def binarise_once(images: Tensor, seed: int = 0) -> Tensor:

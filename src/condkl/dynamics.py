@@ -1,12 +1,26 @@
-"""What a field does as a dynamical system: its Jacobian, split into a gradient's part and the rest."""
+"""What a field does as a dynamical system: its flow, where the flow stops, and its Jacobian.
 
-from collections.abc import Callable
+Descent along a field means theta' = -field.theta and phi' = -field.phi.
+"""
+
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.integrate import solve_ivp
+from scipy.optimize import root
 from torch import Tensor
+from torch.distributions import kl_divergence
 
-from condkl.gradients import Field
+from condkl.divergence import kl_chain
+from condkl.gradients import Field, KLProblem
+
+FieldFunction = Callable[[Tensor, Tensor], Field]
+Energy = Callable[[Tensor, Tensor], Tensor]
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -31,8 +45,34 @@ class FieldJacobian:
         """(J - Jᵀ)/2, shape (d, d): zero everywhere if and only if the field is a Euclidean gradient."""
         return (self.matrix - self.matrix.mT) / 2
 
+    @property
+    def spectrum(self) -> Tensor:
+        """The eigenvalues by real part, complex, shape (d,). At a stable fixed point the first is the slowest rate."""
+        values = torch.linalg.eigvals(self.matrix)
+        return values[values.real.argsort()]
 
-def jacobian(field: Callable[[Tensor, Tensor], Field], theta: Tensor, phi: Tensor) -> FieldJacobian:
+
+@dataclass(frozen=True)
+class Path:
+    """Points of a flow: `time`, shape (n,), `theta`, shape (n, dim_theta), and `phi`, shape (n, dim_phi)."""
+
+    time: Tensor
+    theta: Tensor
+    phi: Tensor
+
+    def energy(self, of: Energy) -> Tensor:
+        """A function of (theta, phi), such as the KL, at each point: shape (n,)."""
+        return torch.stack([of(theta, phi).detach() for theta, phi in zip(self.theta, self.phi, strict=True)])
+
+
+class Fisher(NamedTuple):
+    """The Fisher information of q(v) in theta, and of q(u|v) in phi with v ~ q(v); each of shape (dim, dim)."""
+
+    theta: Tensor
+    phi: Tensor
+
+
+def jacobian(field: FieldFunction, theta: Tensor, phi: Tensor) -> FieldJacobian:
     """The Jacobian of (theta, phi) -> field at a point.
 
     For eq. (9) it is [[C_phiphi, C_phitheta], [0, A_thetatheta]], and its antisymmetric part has the Frobenius norm
@@ -49,18 +89,169 @@ def jacobian(field: Callable[[Tensor, Tensor], Field], theta: Tensor, phi: Tenso
     Source:
         Letcher et al. (2019), who split a game's Jacobian in this way.
     """
-    for name, parameters in (("theta", theta), ("phi", phi)):
-        if parameters.dim() != 1:
-            raise ValueError(f"{name}: expected a flat tensor, got shape {tuple(parameters.shape)}.")
-    n = len(phi)
+    flat = _Flat(field, theta, phi)
+    return FieldJacobian(torch.autograd.functional.jacobian(flat.field, flat.start), len(phi))
 
-    def flat(z: Tensor) -> Tensor:
-        value = field(z[n:], z[:n])
-        if value.theta.shape != theta.shape or value.phi.shape != phi.shape:
+
+def flow(field: FieldFunction, theta: Tensor, phi: Tensor, time: Tensor) -> Path:
+    """The descent theta' = -field.theta, phi' = -field.phi from a point, at chosen times.
+
+    An implicit method (Radau) steps over the fast directions, which a large KL makes stiff.
+
+    Args:
+        field: (theta, phi) -> Field.
+        theta, phi: the start, flat.
+        time: increasing from 0, shape (n,).
+
+    Raises:
+        ValueError: as for `jacobian`, or if `time` does not increase from 0.
+
+    Example:
+        >>> decay = lambda theta, phi: Field(theta=theta, phi=2 * phi)
+        >>> path = flow(decay, torch.ones(1), torch.ones(1), torch.tensor([0.0, 1.0]))
+        >>> [round(float(end), 4) for end in (path.theta[-1], path.phi[-1])]  # e⁻¹, e⁻²
+        [0.3679, 0.1353]
+    """
+    if time.dim() != 1 or len(time) < 2 or float(time[0]) != 0 or not bool((time.diff() > 0).all()):
+        raise ValueError(f"time: expected at least two increasing times from 0, got {time.tolist()}.")
+    flat = _Flat(field, theta, phi)
+    return Path(time, *flat.split(flat.solve(float(time[-1]), t_eval=time.double().numpy()).y.T))
+
+
+def time_to_level(
+    field: FieldFunction, energy: Energy, theta: Tensor, phi: Tensor, level: float, limit: float = 1e9
+) -> float:
+    """The time until `energy`, such as the KL, first falls below `level` along the descent.
+
+    Args:
+        field, theta, phi: as for `flow`.
+        energy: (theta, phi) -> shape ().
+        level: in the unit of the energy, nats for a KL.
+        limit: when to give up.
+
+    Returns:
+        0 where the start is not above the level, `inf` where the level is not reached before `limit`.
+
+    Raises:
+        ValueError: as for `jacobian`.
+
+    Example:
+        >>> decay = lambda theta, phi: Field(theta=theta, phi=2 * phi)
+        >>> time = time_to_level(decay, lambda theta, phi: theta.sum(), torch.ones(1), torch.ones(1), level=0.5)
+        >>> round(time, 4)  # log 2
+        0.6931
+    """
+    flat = _Flat(field, theta, phi)
+    if float(energy(theta, phi)) <= level:
+        return 0.0
+
+    def above(_: float, values: FloatArray) -> float:
+        return float(energy(*flat.split(values))) - level
+
+    above.terminal = True  # type: ignore[attr-defined]
+    reached = flat.solve(limit, events=above).t_events[0]
+    return float(reached[0]) if len(reached) else float("inf")
+
+
+def fixed_point(field: FieldFunction, theta: Tensor, phi: Tensor, tol: float = 1e-10) -> tuple[Tensor, Tensor]:
+    """The (theta, phi) near a start where no component of the field exceeds `tol`, by Levenberg and Marquardt's method.
+
+    Args:
+        field, theta, phi: as for `jacobian`. Start at the end of a flow: where a softmax saturates at infinity
+            a field vanishes too.
+        tol: the largest component allowed, in nats per unit of the parameters.
+
+    Raises:
+        ValueError: as for `jacobian`.
+        RuntimeError: if no such point is found.
+
+    Example:
+        >>> theta, phi = fixed_point(lambda theta, phi: Field(theta - phi, phi - 2), torch.ones(1), torch.ones(1))
+        >>> round(float(theta), 4), round(float(phi), 4)
+        (2.0, 2.0)
+    """
+    flat = _Flat(field, theta, phi)
+    found = root(flat.values, flat.start.double().numpy(), jac=flat.slopes, method="lm", tol=1e-15)
+    worst = float(np.abs(found.fun).max())
+    if not worst <= tol:
+        raise RuntimeError(f"field: no zero near the start, {worst:.2g} is left. Start from the end of a flow.")
+    return flat.split(found.x)
+
+
+def fisher(problem: KLProblem, theta: Tensor, phi: Tensor) -> Fisher:
+    """The Fisher information of both blocks: the second derivatives of KL[q_ψ' || q_ψ] in ψ' at ψ' = ψ.
+
+    Arguments as for `condkl.gradients.full_gradient`. Source: Martens (2020), section 5.
+    """
+    q_v, q_u = problem.q_v(theta), problem.q_u_given_v(phi)
+    again = theta.requires_grad or phi.requires_grad
+    hessian = torch.autograd.functional.hessian
+    return Fisher(
+        theta=hessian(lambda other: kl_divergence(problem.q_v(other), q_v), theta, again),
+        phi=hessian(lambda other: kl_chain(q_v, problem.q_u_given_v(other), q_v, q_u).conditional, phi, again),
+    )
+
+
+def natural(field: FieldFunction, problem: KLProblem, blocks: Collection[str]) -> FieldFunction:
+    """The field with chosen blocks multiplied by the (pseudo-)inverse of their Fisher information.
+
+    Args:
+        field: (theta, phi) -> Field.
+        problem: whose q(v) and q(u|v) the parameters shape.
+        blocks: which of "theta" and "phi".
+
+    Raises:
+        ValueError: if a block has another name.
+    """
+    if not blocks or not set(blocks) <= {"theta", "phi"}:
+        raise ValueError(f"blocks: expected some of 'theta' and 'phi', got {blocks!r}.")
+
+    def preconditioned(theta: Tensor, phi: Tensor) -> Field:
+        step, information = vars(field(theta, phi)).copy(), fisher(problem, theta, phi)
+        for name in blocks:
+            step[name] = torch.linalg.pinv(getattr(information, name), hermitian=True) @ step[name]
+        return Field(**step)
+
+    return preconditioned
+
+
+class _Flat:
+    """A field over one flat tensor (phi, theta), for solvers."""
+
+    def __init__(self, field: FieldFunction, theta: Tensor, phi: Tensor) -> None:
+        for name, parameters in (("theta", theta), ("phi", phi)):
+            if parameters.dim() != 1:
+                raise ValueError(f"{name}: expected a flat tensor, got shape {tuple(parameters.shape)}.")
+        self.blocks, self.shapes = field, (theta.shape, phi.shape)
+        self.start = torch.cat([phi, theta]).detach()
+
+    def field(self, z: Tensor) -> Tensor:
+        n = self.shapes[1].numel()
+        value = self.blocks(z[n:], z[:n])
+        if (value.theta.shape, value.phi.shape) != self.shapes:
             raise ValueError(
-                f"field: expected shapes {tuple(theta.shape)} for theta and {tuple(phi.shape)} for phi, "
+                f"field: expected shapes {tuple(self.shapes[0])} for theta and {tuple(self.shapes[1])} for phi, "
                 f"got {tuple(value.theta.shape)} and {tuple(value.phi.shape)}."
             )
         return torch.cat([value.phi, value.theta])
 
-    return FieldJacobian(torch.autograd.functional.jacobian(flat, torch.cat([phi, theta]).detach()), n)
+    def split(self, values: FloatArray) -> tuple[Tensor, Tensor]:
+        """(theta, phi) from points (phi, theta) along the last dimension."""
+        z, n = torch.as_tensor(values).to(self.start), self.shapes[1].numel()
+        return z[..., n:], z[..., :n]
+
+    def values(self, z: FloatArray) -> FloatArray:
+        return self.field(torch.as_tensor(z).to(self.start)).detach().double().numpy()
+
+    def slopes(self, z: FloatArray) -> FloatArray:
+        at = torch.as_tensor(z).to(self.start)
+        return torch.autograd.functional.jacobian(self.field, at).double().numpy()
+
+    def solve(self, until: float, **options: Any) -> Any:
+        start = self.start.double().numpy()
+        descent = solve_ivp(
+            lambda _, z: -self.values(z), (0.0, until), start, method="Radau", rtol=1e-8, atol=1e-8, **options
+        )
+        if not descent.success:
+            raise RuntimeError(f"field: cannot be followed beyond time {descent.t[-1]:.3g}. {descent.message}")
+        return descent

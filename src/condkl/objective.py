@@ -1,13 +1,15 @@
-"""What each parameter follows: the full gradient of the ELBO, eq. (9), and all that lies between.
+"""What each parameter follows: the full gradient of the ELBO, eq. (9), all that lies between, and the cures.
 
-An objective leaves every value of the ELBO's terms as it is and changes only the gradient: theta, the parameters
-of q(v|x), follows ∇(R - A - λC) instead of ∇(R - A - C), while phi and omega follow the ELBO. It does so by
-scaling the path on which the conditional KL, C, reaches theta through v. With more than two layers every posterior
-is in theta's place for the conditional KLs of the layers below it: they reach it with weight λ, and its own with 1.
+An objective leaves every value of the ELBO's terms as it is and changes only their gradients: with eq. (9) theta,
+the parameters of q(v|x), follows ∇(R - A) instead of ∇(R - A - C), while phi and omega follow the ELBO. Losing a
+gradient without losing the value is what `scale_path` does, on the path on which the conditional KL, C, reaches
+theta through v. With more than two layers every posterior is in theta's place for the conditional KLs of the layers
+below it: they reach it with weight λ, and its own with 1.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,19 +18,43 @@ from condkl._checks import unit_interval
 from condkl.vae import HierarchicalVAE, Terms
 
 
-def scale_path(v: Tensor, lam: float) -> Tensor:
+def scale_path(v: Tensor, lam: float | Tensor) -> Tensor:
     """v_λ = sg(v) + λ(v - sg(v)): the value of v to the last bit, λ times its gradient.
 
     λv + (1 - λ)sg(v) has the same gradient, but rounds the value.
 
     Args:
         v: any shape.
-        lam: λ in [0, 1].
+        lam: λ in [0, 1]; a tensor where λ changes while a compiled step stays as it is.
     """
     stopped = v.detach()
-    if lam == 0:  # a cut path, rather than zeros to carry along it
+    if not isinstance(lam, Tensor) and lam == 0:  # a cut path, rather than zeros to carry along it
         return stopped
     return stopped + lam * (v - stopped)
+
+
+class Objective(Protocol):
+    """One way of training."""
+
+    def __call__(
+        self,
+        model: HierarchicalVAE,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        noise: Sequence[Tensor] | None = None,
+        weight: Tensor | None = None,
+    ) -> Terms:
+        """The terms of the ELBO of `model` on x, shape (n, pixels), with this objective's gradient.
+
+        Args:
+            model: the model.
+            x: binary images as floats.
+            generator, noise: as `HierarchicalVAE.forward` takes them.
+            weight: the scheduled number, a tensor without dimensions; None stands for its value at the end.
+        """
+
+    def weight(self, progress: float) -> float:
+        """The scheduled number when the share `progress` of the training is over; 1 where nothing is scheduled."""
 
 
 @dataclass(frozen=True)
@@ -64,21 +90,162 @@ class Interpolated:
         x: Tensor,
         generator: torch.Generator | None = None,
         noise: Sequence[Tensor] | None = None,
+        weight: Tensor | None = None,
     ) -> Terms:
-        """The terms of the ELBO of `model` on x, shape (n, pixels), with this objective's gradient."""
+        """As `Objective` says; nothing is scheduled."""
         if self.lam == 1:
             return model(x, generator, noise)
         return model(x, generator, noise, lambda v: scale_path(v, self.lam))
+
+    def weight(self, progress: float) -> float:
+        """1: nothing is scheduled."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class LambdaSchedule:
+    """theta follows ∇(R - A - λC) with λ moving linearly, as from 0, eq. (9), to 1, the full gradient.
+
+    Args:
+        first: λ at the start.
+        last: λ from the share `until` of the training on.
+        until: in (0, 1].
+    """
+
+    first: float = 0.0
+    last: float = 1.0
+    until: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("first", "last"):
+            unit_interval(name, getattr(self, name))
+
+    def __call__(
+        self,
+        model: HierarchicalVAE,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        noise: Sequence[Tensor] | None = None,
+        weight: Tensor | None = None,
+    ) -> Terms:
+        """As `Objective` says; the weight is λ."""
+        lam = self.last if weight is None else weight
+        return model(x, generator, noise, lambda v: scale_path(v, lam))
+
+    def weight(self, progress: float) -> float:
+        """λ."""
+        share = min(1.0, progress / self.until)
+        return (1 - share) * self.first + share * self.last
+
+
+@dataclass(frozen=True)
+class KLWarmUp:
+    """All parameters follow ∇(R - w(A + C)) with w rising linearly from 0 to 1.
+
+    Args:
+        until: the share of the training after which w is 1, in (0, 1].
+
+    Source:
+        Sønderby et al. (2016).
+    """
+
+    until: float = 0.25
+
+    def __call__(
+        self,
+        model: HierarchicalVAE,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        noise: Sequence[Tensor] | None = None,
+        weight: Tensor | None = None,
+    ) -> Terms:
+        """As `Objective` says; the weight is w."""
+        terms = model(x, generator, noise)
+        return terms if weight is None else Terms(terms.R, scale_path(terms.A, weight), scale_path(terms.C, weight))
+
+    def weight(self, progress: float) -> float:
+        """The weight of the KL terms."""
+        return min(1.0, progress / self.until)
+
+
+@dataclass(frozen=True)
+class FreeBits:
+    """All parameters follow ∇(R - max(A, nats) - Σ_l max(C_l, nats)), with A and C_l as means over the batch.
+
+    Args:
+        nats: how much each layer may use without a gradient against it.
+
+    Source:
+        Kingma et al. (2016), with one group per layer.
+    """
+
+    nats: float = 3.0
+
+    def __call__(
+        self,
+        model: HierarchicalVAE,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        noise: Sequence[Tensor] | None = None,
+        weight: Tensor | None = None,
+    ) -> Terms:
+        """As `Objective` says; nothing is scheduled."""
+        terms = model(x, generator, noise)
+        return Terms(terms.R, self._above(terms.A), self._above(terms.C))
+
+    def weight(self, progress: float) -> float:
+        """1: nothing is scheduled."""
+        return 1.0
+
+    def _above(self, kl: Tensor) -> Tensor:
+        return scale_path(kl, (kl.mean(0) > self.nats).to(kl.dtype))
+
+
+@dataclass(frozen=True)
+class PriorMixture:
+    """phi follows ∇(R - C) at v from q(v|x) and at v from p(v) in equal parts; theta and omega follow the ELBO.
+
+    phi's gradient is the sum of the two parts, not their mean: twice the gradient of the mixture, which Adam, that
+    divides each coordinate by its own scale, does not see.
+    """
+
+    def __call__(
+        self,
+        model: HierarchicalVAE,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        noise: Sequence[Tensor] | None = None,
+        weight: Tensor | None = None,
+    ) -> Terms:
+        """As `Objective` says; nothing is scheduled."""
+        noise = model.noise(x, generator) if noise is None else noise
+        terms = model(x, noise=noise)
+        # A standard normal draw is a draw from p(v). It is the one behind v as well: means do not see that.
+        R, C = model.below(x, noise[0], noise[1:], freeze_model=True)
+        return Terms(terms.R + (R - R.detach()), terms.A, terms.C + (C - C.detach()))
+
+    def weight(self, progress: float) -> float:
+        """1: nothing is scheduled."""
+        return 1.0
 
 
 full = Interpolated(1.0)
 modified = Interpolated(0.0)
 interpolated = Interpolated
 
-OBJECTIVES: dict[str, Interpolated] = {"full": full, "modified": modified}
+OBJECTIVES: dict[str, Objective] = {
+    "full": full,
+    "modified": modified,
+    "half": Interpolated(0.5),
+    "lambda_warm_up": LambdaSchedule(),
+    "lambda_drop": LambdaSchedule(first=1.0, last=0.0),
+    "kl_warm_up": KLWarmUp(),
+    "free_bits": FreeBits(),
+    "prior_mixture": PriorMixture(),
+}
 
 
-def objective(name: str) -> Interpolated:
+def objective(name: str) -> Objective:
     """The objective of that name.
 
     Raises:

@@ -1,32 +1,109 @@
-"""The training loop: binarise a batch, ask the objective for the terms, take a fused Adam step, record."""
+"""The training loop: windows of steps whose randomness depends on the seed and the window alone.
 
-import itertools
+Before a window, its batches are binarised and its noise drawn at once. A step then is one function of tensors (loss,
+gradient, Adam), which `torch.compile` can take whole and which never makes the host wait. After the window the
+record is read. A state between two windows is all that a later process needs to go on to the last bit.
+"""
+
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from condkl._checks import at_least_one
 from condkl.data import binarise
 from condkl.gradients import term_gradients
+from condkl.objective import Objective
 from condkl.vae import HierarchicalVAE, Terms
 
-Objective = Callable[[HierarchicalVAE, Tensor, torch.Generator], Terms]
+_BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8  # Adam's, as Kingma & Ba (2015) propose them
+_ORDER, _WINDOW, _ASIDE = range(3)  # what a stream of randomness is for
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
+}
 
 
 class NonFiniteLossError(RuntimeError):
     """Training met NaN or infinity; `step` and `term` say where."""
 
     def __init__(self, step: int, term: str, value: float) -> None:
-        super().__init__(
-            f"step {step}: the term {term} became {value}. The weights of that step are not to be used. "
-            "Lower the learning rate, or look for pixels outside [0, 1]."
+        super().__init__(step, term, value)  # the arguments, so that the error travels between processes
+        self.step, self.term, self.value = step, term, value
+
+    def __str__(self) -> str:
+        return (
+            f"step {self.step}: the term {self.term} became {self.value}. The weights after that step are not to be "
+            "used. Lower the learning rate, or look for pixels outside [0, 1]."
         )
-        self.step, self.term = step, term
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: how many batches.
+        batch_size: images a batch; the rest of an epoch that does not fill a batch is left out.
+        learning_rate: Adam's, at the start.
+        schedule: how the learning rate goes on, a name from `SCHEDULES`.
+        phi_rate: phi's learning rate as a multiple of that of the other parameters.
+        every: steps in a window: a row of the record each.
+        gradients: how many of a window's last batches the record's gradients of R, A and C on theta are taken on,
+            joined to one; 0 leaves them out. They use noise of their own, so that the training is the same.
+    """
+
+    steps: int
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+    phi_rate: float = 1.0
+    every: int = 50
+    gradients: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "every"):
+            at_least_one(name, getattr(self, name))
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {self.schedule!r}.")
+        for name in ("learning_rate", "phi_rate"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)!r}.")
+        if not 0 <= self.gradients <= self.every:
+            raise ValueError(
+                f"gradients: expected 0 to every={self.every} batches, got {self.gradients!r}. 0 leaves them out."
+            )
+
+
+@dataclass
+class State:
+    """Training between two windows.
+
+    Attributes:
+        model: with the weights of `step`.
+        step: steps done.
+        first, second: Adam's two moments, a tensor for each parameter of the model.
+        rows: the record so far.
+    """
+
+    model: HierarchicalVAE
+    step: int
+    first: list[Tensor]
+    second: list[Tensor]
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, model: HierarchicalVAE) -> "State":
+        """No step done."""
+        first, second = ([torch.zeros_like(p) for p in model.parameters()] for _ in range(2))
+        return cls(model, 0, first, second)
 
 
 @dataclass(frozen=True)
@@ -35,7 +112,7 @@ class Fit:
 
     Attributes:
         model: the model after the last step.
-        history: one row per recorded step: `step` and the means over that batch, in nats, of `elbo`, `R`, `A`,
+        history: one row per window: `step`, its last, and the means over its batches, in nats, of `elbo`, `R`, `A`,
             `C` (summed over layers) and, with more than two layers, `C1`, `C2`, … from the top. With `gradients`
             also what pulls on theta, as `gradient_record` gives it.
     """
@@ -48,82 +125,67 @@ def fit(
     model: HierarchicalVAE,
     objective: Objective,
     images: Tensor,
-    steps: int,
+    plan: Plan,
     seed: int,
-    batch_size: int = 100,
-    learning_rate: float = 1e-3,
-    every: int = 50,
-    gradients: bool = False,
     progress: bool = True,
     label: str = "training",
 ) -> Fit:
-    """Train `model` in place by Adam on freshly binarised batches, and return it with its record.
+    """Train `model` in place as `windows` does, with a progress bar, and return it with its record."""
+    state = State.start(model)
+    with tqdm(total=plan.steps, desc=label, disable=not progress, unit="step") as bar:
+        for _ in windows(state, objective, images, plan, seed):
+            bar.update(state.step - bar.n)
+            bar.set_postfix(elbo=f"{state.rows[-1]['elbo']:.1f}")
+    return Fit(model, pd.DataFrame(state.rows))
+
+
+def windows(
+    state: State, objective: Objective, images: Tensor, plan: Plan, seed: int, compiled: bool = False
+) -> Iterator[State]:
+    """Train `state.model` in place by Adam on freshly binarised batches; yield the state after each window.
 
     Args:
-        model: on any device; the batches follow it there.
+        state: where to start or go on; its model is on any device, and the batches follow it there.
         objective: what each parameter follows, e.g. `objective.full` or `objective.modified`.
         images: grey levels as bytes, shape (n, pixels).
-        steps: how many batches.
+        plan: how long and how fast.
         seed: of the order of the images, their binarisation and the latents.
-        batch_size: images a batch; the rest of an epoch that does not fill a batch is left out.
-        learning_rate: Adam's.
-        every: a row of the record every so many steps, and at the first and the last one.
-        gradients: whether the record holds the gradients of R, A and C on theta, too. They use noise of their own,
-            so that the training is the same with and without.
-        progress: whether to show a progress bar.
-        label: what the progress bar says.
+        compiled: whether `torch.compile` makes one function of the step. It needs a C++ compiler or CUDA, changes
+            the rounding, and forgets what else this process compiled.
 
     Raises:
         NonFiniteLossError: if a term of the ELBO is not finite.
-        ValueError: if there are fewer images than `batch_size`, or a count is not above 0.
+        ValueError: if there are fewer images than a batch holds.
     """
-    for name, count in (("steps", steps), ("batch_size", batch_size), ("every", every)):
-        at_least_one(name, count)
-    if len(images) < batch_size:
-        raise ValueError(f"images: expected at least batch_size={batch_size} images, got {len(images)}.")
-    device = next(model.parameters()).device
-    images = images.to(device)
-    generator = torch.Generator(device).manual_seed(seed)
-    aside = torch.Generator(device).manual_seed(seed)
-    adam = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
-    rows: list[dict[str, float]] = []
-    bar = tqdm(range(1, steps + 1), desc=label, disable=not progress, unit="step")
-    for step, index in zip(bar, batches(len(images), batch_size, generator), strict=False):
-        x = binarise(images[index], generator)
-        recorded = step in {1, steps} or step % every == 0
-        pulls = gradient_record(model, x, aside) if gradients and recorded else {}
-        terms = objective(model, x, generator)
-        loss = -terms.elbo.mean()
-        if not bool(loss.isfinite()):
-            raise NonFiniteLossError(step, *_culprit(terms))
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        if recorded:
-            rows.append({"step": step, **summary(terms), **pulls})
-            bar.set_postfix(elbo=f"{rows[-1]['elbo']:.1f}")
-    return Fit(model, pd.DataFrame(rows))
+    if len(images) < plan.batch_size:
+        raise ValueError(f"images: expected at least batch_size={plan.batch_size} images, got {len(images)}.")
+    images = images.to(_device(state.model))
+    step = _step(state, objective, plan.phi_rate, compiled)
+    while state.step < plan.steps:
+        row, bits = _window(state, step, objective, images, plan, seed)
+        if plan.gradients:
+            x = bits[-plan.gradients :].flatten(0, 1).float()
+            row |= gradient_record(state.model, x, _stream(seed, _ASIDE, state.step, images.device))
+        state.rows.append(row)
+        yield state
 
 
-def batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Index tensors of shape (batch_size,) for ever: each epoch a new permutation of n images."""
-    for _ in itertools.count():
-        order = torch.randperm(n, generator=generator, device=generator.device)
-        yield from order[: n - n % batch_size].split(batch_size)
+def batch_order(n: int, batch_size: int, steps: range, seed: int) -> Tensor:
+    """Which of n images are in the batches of those steps, shape (len(steps), batch_size).
+
+    Every epoch is a new permutation; the images that fill no batch are left out.
+    """
+    per_epoch = n // batch_size
+    orders = {
+        epoch: torch.randperm(n, generator=_stream(seed, _ORDER, epoch))[: per_epoch * batch_size].view(per_epoch, -1)
+        for epoch in range(steps.start // per_epoch, (steps.stop - 1) // per_epoch + 1)
+    }
+    return torch.stack([orders[step // per_epoch][step % per_epoch] for step in steps])
 
 
 def summary(terms: Terms) -> dict[str, float]:
     """Means over the images, in nats: elbo, R, A, C, and C1, C2, … where there are several conditional KLs."""
-    C = terms.C.mean(0)
-    means: dict[str, Any] = {
-        "elbo": terms.elbo.mean(),
-        "R": terms.R.mean(),
-        "A": terms.A.mean(),
-        "C": C.sum(),
-    }
-    if len(C) > 1:
-        means |= {f"C{i}": c for i, c in enumerate(C, 1)}
-    return {name: float(value.detach()) for name, value in means.items()}
+    return _named(_columns(terms))
 
 
 def gradient_record(model: HierarchicalVAE, x: Tensor, generator: torch.Generator) -> dict[str, float]:
@@ -142,10 +204,87 @@ def gradient_record(model: HierarchicalVAE, x: Tensor, generator: torch.Generato
     )
 
 
-def _culprit(terms: Terms) -> tuple[str, float]:
-    """The name and mean of the first term that is not finite; the ELBO if only their sum is not."""
-    columns = {"R": terms.R, "A": terms.A} | {f"C{i}": c for i, c in enumerate(terms.C.unbind(-1), 1)}
-    for name, values in columns.items():
-        if not bool(values.isfinite().all()):
-            return name, float(values.detach()[~values.isfinite()][0])
-    return "elbo", float(terms.elbo.detach().mean())
+def _window(
+    state: State, step: Callable[..., None], objective: Objective, images: Tensor, plan: Plan, seed: int
+) -> tuple[dict[str, float], Tensor]:
+    """Take the steps of one window; returns its row of the record and its batches of bits."""
+    device, model = images.device, state.model
+    todo = range(state.step, min(state.step + plan.every, plan.steps))
+    generator = _stream(seed, _WINDOW, todo.start, device)
+    order = batch_order(len(images), plan.batch_size, todo, seed).to(device)
+    bits = binarise(images[order], generator, dtype=torch.uint8)
+    shape = (len(todo), plan.batch_size)
+    dtype = state.first[0].dtype
+    noise = [torch.randn(*shape, n, generator=generator, device=device, dtype=dtype) for n in model.latents]
+    weight = torch.tensor(objective.weight(todo.start / plan.steps), dtype=dtype, device=device)
+    rates = torch.tensor([_rates(plan, n) for n in todo], dtype=dtype, device=device)
+    log = torch.zeros(len(todo), 2 + len(model.latents), dtype=dtype, device=device)
+    for i in range(len(todo)):
+        step(bits[i], [e[i] for e in noise], weight, rates[i], log[i])
+    state.step = todo.stop
+    log = log.cpu().double()
+    _stop_at_non_finite(log, todo.start)
+    return {"step": state.step, **_named(log.mean(0))}, bits
+
+
+def _step(state: State, objective: Objective, phi_rate: float, compiled: bool) -> Callable[..., None]:
+    """One step: the gradient of the negative ELBO, and Adam in place on the weights and moments."""
+    model, weights = state.model, list(state.model.parameters())
+    phi = {id(p) for p in model.phi()}
+    multiples = [phi_rate if id(p) in phi else 1.0 for p in weights]
+
+    def step(bits: Tensor, noise: list[Tensor], weight: Tensor, rates: Tensor, row: Tensor) -> None:
+        terms = objective(model, bits.to(rates.dtype), noise=noise, weight=weight)
+        gradients = torch.autograd.grad(-terms.elbo.mean(), weights, allow_unused=True, materialize_grads=True)
+        with torch.no_grad():
+            row.copy_(_columns(terms))
+            for p, g, m, v, multiple in zip(weights, gradients, state.first, state.second, multiples, strict=True):
+                m.lerp_(g, 1 - _BETA1)
+                v.mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
+                p.sub_(multiple * rates[0] * m / (v.sqrt() * rates[1] + _EPS))
+
+    if not compiled:
+        return step
+    # Checking at each call what the step was compiled for costs 6 % of it. Nothing of that changes between the calls;
+    # but what is compiled later in this process must not meet it, hence the reset.
+    torch.compiler.reset()
+    torch._dynamo.config.trace_autograd_ops = True
+    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    return torch.compile(step, fullgraph=True, dynamic=False, options=options)
+
+
+def _rates(plan: Plan, step: int) -> tuple[float, float]:
+    """Adam's step size with the correction of the first moment, and the correction of the second one's root."""
+    rate = plan.learning_rate * SCHEDULES[plan.schedule](step / plan.steps)
+    return rate / (1 - _BETA1 ** (step + 1)), 1 / math.sqrt(1 - _BETA2 ** (step + 1))
+
+
+def _columns(terms: Terms) -> Tensor:
+    """Means over the images of elbo, R, A and each C_l, shape (2 + L,)."""
+    return torch.cat([torch.stack([terms.elbo, terms.R, terms.A]).mean(-1), terms.C.mean(0)])
+
+
+def _named(columns: Tensor) -> dict[str, float]:
+    elbo, R, A, *C = columns.detach().tolist()
+    means = {"elbo": elbo, "R": R, "A": A, "C": math.fsum(C)}
+    return means | ({f"C{i}": c for i, c in enumerate(C, 1)} if len(C) > 1 else {})
+
+
+def _stop_at_non_finite(log: Tensor, start: int) -> None:
+    bad = (~log.isfinite()).any(1)
+    if bool(bad.any()):
+        i = int(bad.int().argmax())
+        names = ["elbo", "R", "A", *(f"C{k}" for k in range(1, log.shape[1] - 2))]
+        culprits = [k for k in range(log.shape[1]) if not log[i, k].isfinite()]
+        culprit = culprits[1] if len(culprits) > 1 else culprits[0]  # a term, or only their sum
+        raise NonFiniteLossError(start + i + 1, names[culprit], float(log[i, culprit]))
+
+
+def _stream(seed: int, purpose: int, index: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator of its own for each seed, purpose and index."""
+    entropy: Any = np.random.SeedSequence((seed, purpose, index)).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(entropy))
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device

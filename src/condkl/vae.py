@@ -1,6 +1,7 @@
 """The hierarchical VAE: L Gaussian layers, a top-down posterior, and the terms R, A, C of its ELBO."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -9,10 +10,12 @@ from typing import cast
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from condkl._checks import at_least_one
 
 PIXELS = 784
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,28 @@ class Gaussian:
         """The draw mean + scale * noise, shape (n, d)."""
         return self.mean + self.log_scale.exp() * noise
 
-    def kl_from(self, p: "Gaussian") -> Tensor:
-        """KL[self || p] = Σ log(s_p/s_q) + (s_q² + (m_q - m_p)²)/(2s_p²) - 1/2 in nats, shape (n,)."""
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log N(z; mean, scale²) in nats, shape (n,)."""
+        standard = (z - self.mean) * (-self.log_scale).exp()
+        return -(0.5 * standard.square() + self.log_scale + _HALF_LOG_2PI).sum(-1)
+
+    def kl_per_unit(self, p: "Gaussian") -> Tensor:
+        """KL[self || p] of each unit, log(s_p/s_q) + (s_q² + (m_q - m_p)²)/(2s_p²) - 1/2 in nats, shape (n, d)."""
         ratio = (2 * (self.log_scale - p.log_scale)).exp()
         shift = ((self.mean - p.mean) * (-p.log_scale).exp()).square()
-        return (p.log_scale - self.log_scale + 0.5 * (ratio + shift - 1)).sum(-1)
+        return p.log_scale - self.log_scale + 0.5 * (ratio + shift - 1)
+
+    def kl_from(self, p: "Gaussian") -> Tensor:
+        """KL[self || p] in nats, the sum over the units, shape (n,)."""
+        return self.kl_per_unit(p).sum(-1)
+
+    def kl_per_unit_from_standard(self) -> Tensor:
+        """KL[self || N(0, I)] of each unit in nats, shape (n, d)."""
+        return 0.5 * ((2 * self.log_scale).exp() + self.mean.square() - 1) - self.log_scale
 
     def kl_from_standard(self) -> Tensor:
-        """KL[self || N(0, I)] in nats, shape (n,)."""
-        return (0.5 * ((2 * self.log_scale).exp() + self.mean.square() - 1) - self.log_scale).sum(-1)
+        """KL[self || N(0, I)] in nats, the sum over the units, shape (n,)."""
+        return self.kl_per_unit_from_standard().sum(-1)
 
 
 class TanhNet(nn.Module):
@@ -96,7 +112,8 @@ def _nets(modules: nn.ModuleList) -> list[TanhNet]:
     return cast(list[TanhNet], list(modules))
 
 
-def _gaussian(output: Tensor) -> Gaussian:
+def gaussian(output: Tensor) -> Gaussian:
+    """The Gaussian whose mean is the first half of a network's output, and whose log_scale is the second."""
     mean, log_scale = output.chunk(2, dim=-1)
     return Gaussian(mean, log_scale)
 
@@ -209,32 +226,70 @@ class HierarchicalVAE(nn.Module):
                 f"noise: expected shapes {[(len(x), n) for n in self.latents]}, "
                 f"got {[tuple(e.shape) for e in noise]}. Make it with model.noise(x)."
             )
-        q_v = _gaussian(self.q_v(x))
-        z, C = [q_v.at(noise[0])], []
-        for q_net, p_net, e in zip(_nets(self.q_u), _nets(self.p_u), noise[1:], strict=True):
+        q_v = self.posterior(x)
+        R, C = self.below(x, q_v.at(noise[0]), noise[1:], path)
+        return Terms(R, q_v.kl_from_standard(), C)
+
+    def posterior(self, x: Tensor) -> Gaussian:
+        """q(v|x), each of its tensors (n, width of v)."""
+        return gaussian(self.q_v(x))
+
+    def below(
+        self,
+        x: Tensor,
+        v: Tensor,
+        noise: Sequence[Tensor],
+        path: Callable[[Tensor], Tensor] | None = None,
+        freeze_model: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """The terms below v: R, shape (n,), and C, shape (n, L - 1), at the given v and one draw of the lower layers.
+
+        Args:
+            x: binary images as floats, shape (n, pixels).
+            v: any values of the uppermost layer, shape (n, width).
+            noise: standard normal draws for the layers below v.
+            path: as for `forward`.
+            freeze_model: whether omega, the parameters of p(u|v) and the decoder, gets no gradient.
+        """
+        model = _frozen if freeze_model else _plain
+        z, C = [v], []
+        for q_net, p_net, e in zip(_nets(self.q_u), _nets(self.p_u), noise, strict=True):
             from_x = q_net.part(0, x)
-            q_u = q_at_v = _gaussian(q_net.rest(from_x + q_net.part(1, z[-1])))
+            q_u = q_at_v = gaussian(q_net.rest(from_x + q_net.part(1, z[-1])))
             above = z[-1]
             if path is not None:
                 # C sees v through `path`; u, and with it R, keeps the plain v. Using the plain q(u|v,x) in C
                 # as well would leak the gradient that `path` withholds.
                 above = path(z[-1])
-                q_at_v = _gaussian(q_net.rest(from_x + q_net.part(1, above)))
-            C.append(q_at_v.kl_from(_gaussian(p_net(above))))
+                q_at_v = gaussian(q_net.rest(from_x + q_net.part(1, above)))
+            C.append(q_at_v.kl_from(gaussian(model(p_net, above))))
             z.append(q_u.at(e))
-        logits = self._logits(z)
+        logits = model(self.p_x, self.decoder_input(z))
         R = (x * logits - nnf.softplus(logits)).sum(-1)
-        return Terms(R, q_v.kl_from_standard(), torch.stack(C, dim=-1) if C else R.new_zeros(len(x), 0))
+        return R, torch.stack(C, dim=-1) if C else R.new_zeros(len(x), 0)
 
     @torch.no_grad()
+    def generate(self, noise: Sequence[Tensor]) -> Tensor:
+        """The images' probabilities, shape (n, pixels), at standard normal draws for each layer, v first."""
+        z = [noise[0]]
+        for p_net, e in zip(_nets(self.p_u), noise[1:], strict=True):
+            z.append(gaussian(p_net(z[-1])).at(e))
+        return cast(Tensor, self.p_x(self.decoder_input(z))).sigmoid()
+
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw images from the prior; returns the pixels' probabilities, shape (n, pixels)."""
-        like = self.p_x.out.weight.new_empty(at_least_one("n", n), 0)
-        v, *lower = self.noise(like, generator)
-        z = [v]
-        for p_net, e in zip(_nets(self.p_u), lower, strict=True):
-            z.append(_gaussian(p_net(z[-1])).at(e))
-        return self._logits(z).sigmoid()
+        return self.generate(self.noise(self.p_x.out.weight.new_empty(at_least_one("n", n), 0), generator))
 
-    def _logits(self, z: list[Tensor]) -> Tensor:
-        return self.p_x(torch.cat(z, dim=-1) if self.skip else z[-1])
+    def decoder_input(self, z: Sequence[Tensor]) -> Tensor:
+        """What the decoder sees of the layers z, v first: all of them with `skip`, else the lowest."""
+        return torch.cat(list(z), dim=-1) if self.skip else z[-1]
+
+
+def _plain(net: TanhNet, *values: Tensor) -> Tensor:
+    return cast(Tensor, net(*values))
+
+
+def _frozen(net: TanhNet, *values: Tensor) -> Tensor:
+    """The output of `net`, without a gradient for its parameters."""
+    fixed = {name: parameter.detach() for name, parameter in net.named_parameters()}
+    return cast(Tensor, functional_call(net, fixed, values))

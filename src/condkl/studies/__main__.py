@@ -1,0 +1,144 @@
+"""`python -m condkl.studies list|run NAME|status|verify|export`: the studies from the command line."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from condkl.studies import store, verify
+from condkl.studies.cache import Cache, RunBusyError, cache_folder
+from condkl.studies.engine import compiler_found, source_hash
+from condkl.studies.plans import STUDIES
+from condkl.studies.schedule import local_processes, run_study
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.act(options)
+    except (store.RecordError, RunBusyError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _list(options: argparse.Namespace) -> int:
+    for name, configs in STUDIES.items():
+        print(f"{name:12} {len(configs):3} runs, {sum(config.steps for config in configs):9,} steps")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    configs = STUDIES[options.name]
+    compiled = compiler_found() and not options.eager
+    try:
+        with _executor(options.workers, options.scheduler) as executor:
+            outcome = run_study(options.name, configs, executor, cache_folder(), compiled)
+    except KeyboardInterrupt:
+        print(f"\nstopped; `make study NAME={options.name}` goes on from here", file=sys.stderr)
+        return 130
+    print(f"{options.name}: {len(outcome.recorded)} runs recorded now, {len(outcome.failed)} failed")
+    for message in outcome.failed:
+        print(message, file=sys.stderr)
+    return 1 if outcome.failed else 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    rows = []
+    for name, configs in STUDIES.items():
+        kept = [config for config in configs if store.record_folder(name, config).exists()]
+        states = [Cache(cache_folder() / config.id).peek() for config in configs if config not in kept]
+        records = store.read_study(name, kept)
+        rows.append(
+            {
+                "study": name,
+                "recorded": f"{len(kept)}/{len(configs)}",
+                "in progress": sum(state is not None for state in states),
+                "hours": round(sum(sum(r.provenance["seconds"].values()) for r in records) / 3600, 2),
+                "machines": "; ".join(sorted({r.provenance["machine"]["processor"] for r in records})) or "-",
+                "other sources": sum(r.provenance["sources"] != source_hash() for r in records),
+            }
+        )
+    print(pd.DataFrame(rows).to_string(index=False))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    found = verify.problems(STUDIES)
+    for line in found:
+        print(line, file=sys.stderr)
+    records = [
+        store.read(name, config)
+        for name, configs in STUDIES.items()
+        for config in configs
+        if not any(str(store.record_folder(name, config)) in line for line in found)
+    ]
+    print(f"{len(records)} records are whole, {len(found)} problems")
+    failed = 0
+    for replay in verify.replay_sample(records, options.replays, options.seed):
+        failed += not replay.passed
+        kind = "the recorded kind of machine" if replay.same_machine else "another kind of machine"
+        print(f"{'ok' if replay.passed else 'FAILED'}: {replay.config.label} on {kind}: {replay.detail}")
+    return 1 if found or failed else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    names = [options.name] if options.name else list(STUDIES)
+    tables = []
+    for name in names:
+        for config in STUDIES[name]:
+            if store.record_folder(name, config).exists():
+                record = store.read(name, config)
+                settings = {key: str(v) if isinstance(v, tuple) else v for key, v in vars(config).items()}
+                tables.append(record.metrics.assign(study=name, run=config.id, **settings))
+    if not tables:
+        print(f"nothing recorded of {', '.join(names)}; make study NAME={names[0]}", file=sys.stderr)
+        return 1
+    pd.concat(tables).to_csv(options.output, index=False)
+    print(f"{options.output}: {len(tables)} runs")
+    return 0
+
+
+def _executor(workers: int, scheduler: str | None) -> AbstractContextManager[Executor]:
+    """Local processes, or a Dask cluster's workers."""
+    if scheduler is None:
+        return local_processes(workers)
+    from distributed import Client
+
+    return Client(scheduler).get_executor()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m condkl.studies", description="Recorded training runs.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(act: object, name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(act=act)
+        return sub
+
+    command(_list, "list", "the studies and their sizes")
+    run = command(_run, "run", "train the runs of a study that have no record; goes on where it was stopped")
+    run.add_argument("name", choices=STUDIES)
+    default = torch.cuda.device_count() or len(os.sched_getaffinity(0))
+    run.add_argument("--workers", type=int, default=default, help="processes, of one thread each (here: %(default)s)")
+    run.add_argument("--scheduler", help="a Dask scheduler, tcp://host:port, in place of local processes")
+    run.add_argument("--eager", action="store_true", help="do not compile, even if there is a compiler")
+    command(_status, "status", "what is recorded, and what stands behind it")
+    check = command(_verify, "verify", "check every record, and train the first window of some again")
+    check.add_argument("--replays", type=int, default=3, help="how many runs to train again (default %(default)s)")
+    check.add_argument("--seed", type=int, default=0, help="which ones (default %(default)s)")
+    export = command(_export, "export", "all metrics in one CSV file")
+    export.add_argument("name", nargs="?", choices=STUDIES)
+    export.add_argument("--output", type=Path, default=Path("runs.csv"))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

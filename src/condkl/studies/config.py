@@ -1,0 +1,100 @@
+"""What decides the numbers of a run, and the name that follows from it."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from condkl._checks import at_least_one
+from condkl.objective import objective
+from condkl.training import Plan
+
+PROTOCOL = 1  # raised by hand when the numerics of a run change: the golden test says when
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides the numbers of one training run, but for the machine.
+
+    Attributes:
+        objective: a name from `objective.OBJECTIVES`.
+        skip: whether the decoder is p(x|u,v), or p(x|u).
+        seed: of the initial weights and of training.
+        steps, batch_size, learning_rate, schedule, phi_rate, every, gradients: as `training.Plan` takes them.
+        data: a name from `data.DATASETS`.
+        latents, hidden: sizes, as `HierarchicalVAE` takes them.
+        validate_every: rows of the record between two evaluations on the validation split; the last row has one.
+        likelihood_images: how many test images, evenly spaced, get an estimate of their log-likelihood; 0 for none.
+        likelihood_samples: draws of the latents for each.
+
+    Raises:
+        ValueError: if the objective is unknown or a number does not make sense.
+    """
+
+    objective: str
+    skip: bool
+    seed: int
+    steps: int
+    data: str = "mnist"
+    latents: tuple[int, ...] = (50, 100)
+    hidden: tuple[int, int] = (200, 100)
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+    phi_rate: float = 1.0
+    every: int = 500
+    gradients: int = 0
+    validate_every: int = 1
+    likelihood_images: int = 0
+    likelihood_samples: int = 0
+
+    def __post_init__(self) -> None:
+        objective(self.objective)
+        self.plan()
+        at_least_one("validate_every", self.validate_every)
+        if min(self.seed, self.likelihood_images, self.likelihood_samples) < 0:
+            raise ValueError(f"seed, likelihood_images, likelihood_samples: expected 0 or more, got {self}.")
+        if bool(self.likelihood_images) != bool(self.likelihood_samples):
+            raise ValueError("likelihood_images, likelihood_samples: expected both or neither to be 0.")
+
+    def plan(self) -> Plan:
+        """How long and how fast to train."""
+        return Plan(**{f.name: getattr(self, f.name) for f in fields(Plan)})
+
+    def canonical(self) -> str:
+        """The settings and the protocol as JSON with sorted keys and no spaces: equal for equal configs."""
+        return canonical_json({"protocol": PROTOCOL, **asdict(self)})
+
+    @property
+    def id(self) -> str:
+        """The SHA-256 of `canonical()`, in hexadecimal."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """A short name for people: objective, decoder, layers if not two, seed."""
+        one = len(self.latents) == 1
+        decoder = "one layer" if one else "p(x|u,v)" if self.skip else "p(x|u)"
+        faster = [f"phi x{self.phi_rate:g}"] if self.phi_rate != 1 else []
+        return " ".join([self.data, self.objective, decoder, *faster, f"seed {self.seed}"])
+
+
+def canonical_json(value: Any) -> str:
+    """JSON that is the same for the same value: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def config_from(settings: dict[str, Any]) -> RunConfig:
+    """The config whose settings, read from JSON, are these.
+
+    Raises:
+        ValueError: if the protocol is another one, or a setting is missing, unknown or senseless.
+    """
+    protocol = settings.get("protocol")
+    if protocol != PROTOCOL:
+        raise ValueError(f"protocol: expected {PROTOCOL}, got {protocol!r}. The run was made by another version.")
+    own: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    del own["protocol"]
+    if set(own) != {f.name for f in fields(RunConfig)}:
+        raise ValueError(f"settings: expected {[f.name for f in fields(RunConfig)]}, got {sorted(own)}.")
+    return RunConfig(**own)

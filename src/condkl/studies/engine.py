@@ -1,0 +1,206 @@
+"""One run: train as its config says, evaluate, and say what stands behind the numbers."""
+
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from condkl.data import binarise_once, load
+from condkl.evaluation import iwae_log_likelihood, mean_terms, units
+from condkl.objective import objective
+from condkl.studies.cache import Cache
+from condkl.studies.config import RunConfig
+from condkl.training import NonFiniteLossError, State, windows
+from condkl.vae import HierarchicalVAE
+
+_EVALUATION_SEED = 0  # the same binarisation and latents' noise for every run, so that runs compare in pairs
+_GRID = 8  # prior samples: so many v, with so many u each
+_SOURCES = ("vae", "objective", "training", "gradients", "evaluation", "data", "studies/engine")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves.
+
+    Attributes:
+        config: its settings.
+        metrics: a row for each window of training: `step`, means over its batches of `elbo`, `R`, `A`, `C`, what
+            pulls on theta if the config asks for it, and, in the rows that have them, `val_elbo`, `val_R`, `val_A`,
+            `val_C`, `active_v`, `active_u` on the validation split. All terms in nats.
+        samples: arrays. `prior_u`, grey levels as bytes, shape (8, 8, pixels), has one v for each row and a new u for
+            each image; `prior_v` the same u's noise along each column, and a new v for each image; `variance_v` and
+            `kl_v`, `kl_u`, … are `evaluation.Units` on the test split; `test` holds its mean ELBO, R, A and C;
+            `likelihood_image` and `log_likelihood` the numbers of test images and their estimates in nats.
+        provenance: what stands behind the numbers: commit, sources, versions, machine, seconds, time.
+    """
+
+    config: RunConfig
+    metrics: pd.DataFrame
+    samples: dict[str, np.ndarray]
+    provenance: dict[str, Any]
+
+
+class RunFailedError(RuntimeError):
+    """A run met a loss that is not finite; the message holds step, term and config."""
+
+
+def run(config: RunConfig, cache: Path | None = None, compiled: bool = False, device: str = "auto") -> RunResult:
+    """Train one model as `config` says and evaluate it.
+
+    Args:
+        config: its settings.
+        cache: a folder for the states of runs; a run whose state is there goes on from it. None keeps no state.
+        compiled: whether the step is compiled, which needs a C++ compiler or CUDA.
+        device: "auto" for CUDA where it is, or a device's name.
+
+    Raises:
+        RunFailedError: if training diverges.
+        RunBusyError: if another process trains the same run in the same cache.
+    """
+    torch.set_num_threads(1)  # runs share a machine: one thread each is faster, and never collapses
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    origin = {"commit": _commit(), "sources": source_hash()}  # now: files may change while the run goes on
+    store = Cache(cache / config.id) if cache else None
+    with store.held() if store else contextlib.nullcontext():
+        model = initial_model(config, device)
+        state, before = store.load(model) if store else (State.start(model), 0.0)
+        start = time.perf_counter()
+        for _ in trained(config, state, compiled):
+            if store:
+                store.save(state, before + time.perf_counter() - start)
+        training = before + time.perf_counter() - start
+        samples = _final(config, model)
+        seconds = {"training": training, "evaluation": before + time.perf_counter() - start - training}
+        return RunResult(config, metrics_table(state), samples, origin | _provenance(config, model, compiled, seconds))
+
+
+def initial_model(config: RunConfig, device: str = "auto") -> HierarchicalVAE:
+    """The model before training: its weights depend on the seed and the sizes alone, its last bias on the data."""
+    images = load(config.data, "train")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = HierarchicalVAE(config.latents, config.hidden, config.skip, pixels=images.shape[1])
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.start_at_mean(images).to(place if device == "auto" else device)
+
+
+def trained(config: RunConfig, state: State, compiled: bool = False) -> Iterator[State]:
+    """Train `state` on; yields it after each window, with its row of the record complete.
+
+    Raises:
+        RunFailedError: if a term of the ELBO is not finite.
+    """
+    images, validation = load(config.data, "train"), load(config.data, "validation")
+    try:
+        for _ in windows(state, objective(config.objective), images, config.plan(), config.seed, compiled):
+            if len(state.rows) % config.validate_every == 0 or state.step == config.steps:
+                means = mean_terms(state.model, validation, _EVALUATION_SEED)
+                counts = units(state.model, validation, _EVALUATION_SEED).active()
+                state.rows[-1] |= {f"val_{name}": value for name, value in means.items()} | counts
+            yield state
+    except NonFiniteLossError as error:
+        raise RunFailedError(f"{config.label}: {error} Config: {config.canonical()}") from error
+
+
+def metrics_table(state: State) -> pd.DataFrame:
+    """The record as a table, `step` first."""
+    return pd.DataFrame(state.rows)
+
+
+def compiler_found() -> bool:
+    """Whether `torch.compile` has what it needs here: CUDA or a C++ compiler."""
+    return torch.cuda.is_available() or shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+def machine() -> dict[str, str]:
+    """The kind of machine, on which the same run gives the same bits."""
+    return {
+        "processor": _processor(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "system": f"{platform.system()} {platform.machine()}",
+        "torch": torch.__version__,
+    }
+
+
+def _final(config: RunConfig, model: HierarchicalVAE) -> dict[str, np.ndarray]:
+    test = load(config.data, "test")
+    means = mean_terms(model, test, _EVALUATION_SEED)
+    found = units(model, test, _EVALUATION_SEED)
+    arrays = {"test": torch.tensor([means[name] for name in ("elbo", "R", "A", "C")], dtype=torch.float64)}
+    arrays |= {"variance_v": found.variance}
+    names = ["v", "u", *(f"u{i}" for i in range(2, len(found.kl)))]
+    arrays |= {f"kl_{name}": kl for name, kl in zip(names, found.kl, strict=False)}
+    arrays |= _prior_samples(model)
+    if config.likelihood_images:
+        device = next(model.parameters()).device
+        chosen = torch.linspace(0, len(test) - 1, config.likelihood_images).round().long()
+        x = binarise_once(test[chosen], _EVALUATION_SEED).to(device)
+        generator = torch.Generator(device).manual_seed(_EVALUATION_SEED)
+        arrays["likelihood_image"] = chosen
+        arrays["log_likelihood"] = iwae_log_likelihood(model, x, config.likelihood_samples, generator)
+    return {name: value.cpu().numpy() for name, value in arrays.items()}
+
+
+def _prior_samples(model: HierarchicalVAE) -> dict[str, Tensor]:
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(_EVALUATION_SEED)
+    noise = model.noise(torch.empty(_GRID * _GRID, 0, device=device), generator)
+    same_v = [noise[0][:_GRID].repeat_interleave(_GRID, 0), *noise[1:]]
+    same_u = [noise[0], *(e[:_GRID].repeat(_GRID, 1) for e in noise[1:])]
+    return {
+        name: (model.generate(grid) * 255).round().byte().view(_GRID, _GRID, -1)
+        for name, grid in (("prior_u", same_v), ("prior_v", same_u))
+    }
+
+
+def _provenance(config: RunConfig, model: HierarchicalVAE, compiled: bool, seconds: dict[str, float]) -> dict[str, Any]:
+    parameter = next(model.parameters())
+    return {
+        "packages": {name: version(name) for name in ("condkl", "torch", "numpy", "pandas", "safetensors")},
+        "python": platform.python_version(),
+        "machine": machine(),
+        "device": str(parameter.device),
+        "dtype": str(parameter.dtype),
+        "compiled": compiled,
+        "threads": torch.get_num_threads(),
+        "seed": config.seed,
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def source_hash() -> str:
+    """The SHA-256 over the sources that decide a run's numbers."""
+    folder = Path(__file__).resolve().parents[1]
+    return hashlib.sha256(b"\0".join((folder / f"{name}.py").read_bytes() for name in _SOURCES)).hexdigest()
+
+
+def _commit() -> str | None:
+    """The commit of the repository, or None outside one."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
