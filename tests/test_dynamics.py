@@ -1,4 +1,4 @@
-"""The Jacobian of a field against numpy's second derivatives of the KL and the closed forms of linear Gaussians."""
+"""Jacobians against numpy's second derivatives of the KL and closed forms, flows against matrix exponentials."""
 
 import math
 
@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import BETA, F, gaussian_problem, tensor
+from scipy.linalg import expm
 from torch.distributions import Categorical
 
-from condkl.dynamics import FieldJacobian, jacobian
+from condkl.dynamics import FieldJacobian, fisher, fixed_point, flow, jacobian, natural, time_to_level
 from condkl.gradients import Field, KLProblem, full_gradient, interpolated_gradient, modified_gradient
 
 THETA, PHI = (0.7, -0.5), (0.4, 0.3, -0.7)  # q(v) = N(m, t²), q(u|v) = N(bv + d, s²): (m, log t) and (b, d, log s)
@@ -196,3 +197,149 @@ def test_a_field_with_its_blocks_exchanged_is_refused():
         ValueError, match=r"^field: expected shapes \(2,\) for theta and \(3,\) for phi, got \(3,\) and"
     ):
         jacobian(lambda theta, phi: Field(theta=phi, phi=theta), tensor(THETA), tensor(PHI))
+
+
+def linear_field(matrix, zero, dim_phi):
+    """(phi, theta) -> matrix ((phi, theta) - zero)."""
+
+    def field(theta, phi):
+        value = tensor(matrix) @ (torch.cat([phi, theta]) - tensor(zero))
+        return Field(theta=value[dim_phi:], phi=value[:dim_phi])
+
+    return field
+
+
+def linear_case(dim_theta, dim_phi, seed):
+    """A matrix whose eigenvalues have positive real parts, the zero of its field, a start."""
+    rng = np.random.default_rng(seed)
+    d = dim_theta + dim_phi
+    turn, rates = rng.normal(size=(d, d)), rng.uniform(0.3, 3.0, size=d)
+    return turn @ np.diag(rates) @ np.linalg.inv(turn), rates, rng.normal(size=d), rng.normal(size=d)
+
+
+@settings(max_examples=6)
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 10**6))
+def test_the_flow_of_a_linear_field_is_its_matrix_exponential(dim_theta, dim_phi, seed):
+    matrix, _, zero, start = linear_case(dim_theta, dim_phi, seed)
+    time = [0.0, 0.3, 1.0, 2.5]
+    got = flow(linear_field(matrix, zero, dim_phi), tensor(start[dim_phi:]), tensor(start[:dim_phi]), tensor(time))
+    want = np.array([zero + expm(-matrix * t) @ (start - zero) for t in time])
+    size = np.linalg.cond(matrix) * (1 + np.abs(want).max())
+    np.testing.assert_allclose(np.hstack([got.phi, got.theta]), want, atol=1e-7 * size)
+    assert got.time.tolist() == time
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 10**6))
+def test_the_fixed_point_of_a_linear_field_is_its_zero_and_the_spectrum_its_rates(dim_theta, dim_phi, seed):
+    matrix, rates, zero, start = linear_case(dim_theta, dim_phi, seed)
+    field = linear_field(matrix, zero, dim_phi)
+    theta, phi = fixed_point(field, tensor(start[dim_phi:]), tensor(start[:dim_phi]))
+    np.testing.assert_allclose(np.hstack([phi, theta]), zero, atol=1e-9 * np.linalg.cond(matrix))
+    np.testing.assert_allclose(jacobian(field, theta, phi).spectrum, np.sort(rates), atol=1e-7 * np.linalg.cond(matrix))
+
+
+def test_a_spiral_has_a_complex_spectrum():
+    got = FieldJacobian(tensor([[0.5, 2.0], [-2.0, 0.5]]), dim_phi=1).spectrum
+    assert sorted(got.imag.tolist()) == pytest.approx([-2.0, 2.0])
+    assert got.real.tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_a_field_without_a_zero_has_no_fixed_point():
+    with pytest.raises(RuntimeError, match=r"^field: no zero near the start, .* is left\. Start from"):
+        fixed_point(lambda theta, phi: Field(theta=1 + theta**2, phi=phi), tensor([0.3]), tensor([0.1]))
+
+
+def decay(theta, phi):
+    return Field(theta=3 * theta, phi=phi)
+
+
+@pytest.mark.parametrize(("level", "want"), [(2.0, 0.0), (1.0, 0.0), (0.1, math.log(10)), (1e-4, math.log(1e4))])
+def test_the_time_to_a_level_is_that_of_exponential_decay(level, want):
+    got = time_to_level(decay, lambda theta, phi: phi.sum(), tensor([1.0]), tensor([1.0]), level)
+    assert got == pytest.approx(want, abs=1e-7 / level)  # the solver's error is 1e-8 of the start
+
+
+def test_a_level_that_is_never_reached_takes_for_ever():
+    energy = lambda theta, phi: 1 + phi.sum()  # noqa: E731
+    assert time_to_level(decay, energy, tensor([1.0]), tensor([1.0]), level=0.999) == math.inf
+    assert time_to_level(decay, energy, tensor([1.0]), tensor([1.0]), level=1.5, limit=0.6) == math.inf
+
+
+def test_the_energy_along_a_path_is_that_of_its_points():
+    path = flow(decay, tensor([1.0, 2.0]), tensor([3.0]), tensor([0.0, 1.0]))
+    got = path.energy(lambda theta, phi: theta.sum() * phi.sum())
+    assert got.tolist() == pytest.approx([9.0, 9.0 * math.exp(-4)], rel=1e-6)
+
+
+@pytest.mark.parametrize("time", [[0.0], [0.0, 0.0], [0.1, 1.0], [0.0, 2.0, 1.0], [[0.0, 1.0]]])
+def test_times_that_do_not_increase_from_0_are_refused(time):
+    with pytest.raises(ValueError, match=r"^time: expected at least two increasing times from 0"):
+        flow(decay, tensor([1.0]), tensor([1.0]), tensor(time))
+
+
+@given(*[st.floats(-2, 2) for _ in range(3)], *[st.floats(-1.5, 0.7) for _ in range(2)])
+def test_the_fisher_information_of_linear_gaussians_has_its_closed_form(m, b, d, log_t, log_s):
+    got = fisher(gaussian_problem(), tensor([m, log_t]), tensor([b, d, log_s]))
+    t2, s2 = math.exp(2 * log_t), math.exp(2 * log_s)
+    np.testing.assert_allclose(got.theta, np.diag([1 / t2, 2]), rtol=1e-9, atol=1e-9)
+    want = np.array([[(t2 + m * m) / s2, m / s2, 0], [m / s2, 1 / s2, 0], [0, 0, 2]])
+    np.testing.assert_allclose(got.phi, want, rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 10**6))
+def test_the_fisher_information_of_tables_is_the_covariance_of_their_scores(k, m, seed):
+    theta, phi, _, _, problem = tables(k, m, seed)
+    got = fisher(problem, tensor(theta), tensor(phi))
+    q = np.array(softmax(theta))
+    np.testing.assert_allclose(got.theta, np.diag(q) - np.outer(q, q), atol=1e-12)
+    want = np.zeros((k * m, k * m))
+    for i in range(k):
+        rows = slice(i * m, (i + 1) * m)
+        given_v = np.array(softmax(phi[rows]))
+        want[rows, rows] = q[i] * (np.diag(given_v) - np.outer(given_v, given_v))
+    np.testing.assert_allclose(got.phi, want, atol=1e-12)
+
+
+@pytest.mark.parametrize("blocks", [["theta"], ["phi"], ["theta", "phi"]])
+def test_a_natural_step_divides_the_chosen_blocks_by_their_fisher_information(blocks):
+    m, log_t, log_s = *THETA, PHI[2]
+    full = full_gradient(gaussian_problem(), tensor(THETA), tensor(PHI))
+    got = natural(lambda theta, phi: full, gaussian_problem(), blocks)(tensor(THETA), tensor(PHI))
+    t2, s2 = math.exp(2 * log_t), math.exp(2 * log_s)
+    by = {
+        "theta": np.diag([1 / t2, 2]),
+        "phi": np.array([[(t2 + m * m) / s2, m / s2, 0], [m / s2, 1 / s2, 0], [0, 0, 2]]),
+    }
+    for name in ("theta", "phi"):
+        plain = getattr(full, name).numpy()
+        want = np.linalg.solve(by[name], plain) if name in blocks else plain
+        np.testing.assert_allclose(getattr(got, name), want, rtol=1e-9)
+
+
+def test_the_natural_gradient_of_a_table_descends_its_log_ratio():
+    theta, phi, p_v, p_u, problem = tables(3, 2, 4)
+    step = natural(lambda *at: modified_gradient(problem, *at), problem, ["theta", "phi"])(tensor(theta), tensor(phi))
+    log_ratio = np.log(np.array(softmax(theta)) / p_v)
+    np.testing.assert_allclose(step.theta, log_ratio - log_ratio.mean(), atol=1e-9)
+    rows = np.array([np.log(np.array(softmax(phi[2 * i : 2 * i + 2])) / p_u[i]) for i in range(3)])
+    np.testing.assert_allclose(step.phi.reshape(3, 2), rows - rows.mean(1, keepdims=True), atol=1e-9)
+
+
+def test_the_jacobian_of_a_natural_field_knows_that_the_fisher_information_moves():
+    field = natural(lambda *at: full_gradient(gaussian_problem(), *at), gaussian_problem(), ["theta", "phi"])
+    z, h = np.array([*PHI, *THETA]), 1e-5
+
+    def flat(z):
+        value = field(tensor(z[3:]), tensor(z[:3]))
+        return np.hstack([value.phi, value.theta])
+
+    want = np.array([(flat(z + h * e) - flat(z - h * e)) / (2 * h) for e in np.eye(5)]).T
+    np.testing.assert_allclose(jacobian(field, tensor(THETA), tensor(PHI)).matrix, want, atol=1e-7)
+
+
+@pytest.mark.parametrize("blocks", [[], ["v"], ["theta", "omega"]])
+def test_blocks_of_another_name_are_refused(blocks):
+    with pytest.raises(ValueError, match=r"^blocks: expected some of 'theta' and 'phi', got"):
+        natural(decay, gaussian_problem(), blocks)

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from condkl.studies import store, verify
 from condkl.studies.cache import Cache, RunBusyError, cache_folder
 from condkl.studies.engine import compiler_found, source_hash
 from condkl.studies.plans import STUDIES
-from condkl.studies.schedule import local_processes, run_study
+from condkl.studies.schedule import dask_workers, local_processes, run_study
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +43,12 @@ def _run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"\nstopped; `make study NAME={options.name}` goes on from here", file=sys.stderr)
         return 130
+    except BrokenExecutor:
+        print(
+            f"\na worker died, perhaps for want of memory; `make study NAME={options.name}` goes on from here",
+            file=sys.stderr,
+        )
+        return 1
     print(f"{options.name}: {len(outcome.recorded)} runs recorded now, {len(outcome.failed)} failed")
     for message in outcome.failed:
         print(message, file=sys.stderr)
@@ -107,11 +113,19 @@ def _export(options: argparse.Namespace) -> int:
 
 def _executor(workers: int, scheduler: str | None) -> AbstractContextManager[Executor]:
     """Local processes, or a Dask cluster's workers."""
-    if scheduler is None:
-        return local_processes(workers)
-    from distributed import Client
+    return local_processes(workers) if scheduler is None else dask_workers(scheduler)
 
-    return Client(scheduler).get_executor()
+
+def _cores() -> int:
+    """GPUs where they are, else the cores that this process may use."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return torch.cuda.device_count() or usable
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,18 +139,23 @@ def _parser() -> argparse.ArgumentParser:
 
     command(_list, "list", "the studies and their sizes")
     run = command(_run, "run", "train the runs of a study that have no record; goes on where it was stopped")
-    run.add_argument("name", choices=STUDIES)
-    default = torch.cuda.device_count() or len(os.sched_getaffinity(0))
-    run.add_argument("--workers", type=int, default=default, help="processes, of one thread each (here: %(default)s)")
-    run.add_argument("--scheduler", help="a Dask scheduler, tcp://host:port, in place of local processes")
+    run.add_argument("name", choices=STUDIES, help="the study")
+    run.add_argument(
+        "--workers", type=_count, default=_cores(), metavar="N", help="processes of one thread (here: %(default)s)"
+    )
+    run.add_argument(
+        "--scheduler", metavar="ADDRESS", help="a Dask scheduler, tcp://host:port, in place of local processes"
+    )
     run.add_argument("--eager", action="store_true", help="do not compile, even if there is a compiler")
     command(_status, "status", "what is recorded, and what stands behind it")
     check = command(_verify, "verify", "check every record, and train the first window of some again")
-    check.add_argument("--replays", type=int, default=3, help="how many runs to train again (default %(default)s)")
-    check.add_argument("--seed", type=int, default=0, help="which ones (default %(default)s)")
+    check.add_argument(
+        "--replays", type=int, default=3, metavar="N", help="how many runs to train again (default %(default)s)"
+    )
+    check.add_argument("--seed", type=int, default=0, metavar="N", help="which ones (default %(default)s)")
     export = command(_export, "export", "all metrics in one CSV file")
-    export.add_argument("name", nargs="?", choices=STUDIES)
-    export.add_argument("--output", type=Path, default=Path("runs.csv"))
+    export.add_argument("name", nargs="?", choices=STUDIES, help="the study (default: all)")
+    export.add_argument("--output", type=Path, default=Path("runs.csv"), metavar="FILE", help="(default %(default)s)")
     return parser
 
 

@@ -79,7 +79,7 @@ class Cache:
         """What `state.json` says, or None if there is no state."""
         try:
             return json.loads((self.folder / "state.json").read_text())
-        except (OSError, json.JSONDecodeError):
+        except (OSError, ValueError):  # no file, no text, or no JSON
             return None
 
     def load(self, model: HierarchicalVAE) -> tuple[State, float]:

@@ -1,7 +1,9 @@
 """Runs side by side on any executor, and the progress that people see meanwhile."""
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, as_completed, wait
 from contextlib import contextmanager
@@ -98,21 +100,48 @@ def run_study(
 
 @contextmanager
 def local_processes(workers: int) -> Iterator[Executor]:
-    """A pool of processes on this machine that dies at once when its user is interrupted."""
+    """A pool of processes on this machine that dies at once when its user is interrupted or dies."""
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_die_at_once)
     try:
         yield pool
     except BaseException:
         # States are written whole, so a worker may die at any step; waiting for it would take minutes.
-        for process in multiprocessing.active_children():
+        for process in set(multiprocessing.active_children()) - others:
             process.terminate()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def dask_workers(scheduler: str) -> Iterator[Executor]:
+    """The workers of a Dask cluster, whose scheduler is at tcp://host:port; each is to have one thread.
+
+    A worker notices only at the end of its run that the user was interrupted.
+
+    Raises:
+        ModuleNotFoundError: without the package `distributed`.
+    """
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('distributed: not installed. Run `pip install -e ".[cluster]"`.') from error
+    with Client(scheduler) as client:
+        yield client.get_executor()
+
+
 def _die_at_once() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """A worker whose pool was killed would train on, in the way of whoever goes on with its run, and then wait."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
 
 
 def _collect(name: str, future: "Future[RunResult]", config: RunConfig, outcome: Outcome) -> None:

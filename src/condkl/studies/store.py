@@ -55,7 +55,7 @@ def write(study: str, result: RunResult) -> Path:
     hashes = {name: _sha256(raw) for name, raw in contents.items()}
     provenance = result.provenance | {"files": hashes}
     provenance["seal"] = _seal(provenance)
-    contents[_SEALED] = (json.dumps(provenance, indent=1) + "\n").encode()
+    contents[_SEALED] = _indented(provenance)
     partial = folder.with_name(f"{PARTIAL}{folder.name}-{os.getpid()}")
     partial.mkdir(parents=True)
     try:
@@ -124,13 +124,15 @@ _CURE = "Restore it with `git checkout -- data/runs`, or delete the folder and r
 def _checked(folder: Path) -> dict[str, Any]:
     """The provenance of the record in that folder, if every file is as it was written."""
     try:
-        provenance = json.loads((folder / _SEALED).read_text())
+        sealed = (folder / _SEALED).read_bytes()
+        provenance = json.loads(sealed)
         hashes, seal = provenance["files"], provenance["seal"]
     except OSError as error:
         raise RecordError(f"{folder / _SEALED}: cannot be read ({error.strerror}). {_CURE}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{folder / _SEALED}: truncated or altered ({error!r}). {_CURE}") from error
-    if seal != _seal({name: value for name, value in provenance.items() if name != "seal"}):
+    unsealed = {name: value for name, value in provenance.items() if name != "seal"}
+    if seal != _seal(unsealed) or sealed != _indented(provenance):
         raise RecordError(f"{folder / _SEALED}: altered since it was written. {_CURE}")
     for name in _FILES:
         try:
@@ -147,10 +149,14 @@ def _contents(result: RunResult) -> dict[str, bytes]:
     np.savez_compressed(samples, **result.samples)  # type: ignore[arg-type]
     settings = {"protocol": PROTOCOL, **asdict(result.config)}
     return {
-        "config.json": (json.dumps(settings, indent=1) + "\n").encode(),
+        "config.json": _indented(settings),
         "metrics.csv": metrics_csv(result.metrics),
         "samples.npz": samples.getvalue(),
     }
+
+
+def _indented(settings: dict[str, Any]) -> bytes:
+    return (json.dumps(settings, indent=1) + "\n").encode()
 
 
 def _seal(provenance: dict[str, Any]) -> str:

@@ -3,15 +3,15 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy import stats
 
 from condkl.studies import store
 from condkl.studies.config import RunConfig
-from condkl.studies.engine import RunResult, initial_model, machine, metrics_table, trained
+from condkl.studies.engine import RunResult, compiler_found, initial_model, machine, metrics_table, trained
 from condkl.training import State
 
 _LEVEL = 0.999  # of the interval in which a repetition on another kind of machine has to lie
@@ -23,7 +23,8 @@ class Replay:
 
     Attributes:
         config: the run.
-        same_machine: whether this kind of machine made the record, so that every bit has to agree.
+        same_machine: whether this kind of machine made the record (and, where it was compiled, has a compiler), so that
+            every bit has to agree.
         passed: whether the repetition agrees.
         detail: in words.
     """
@@ -56,18 +57,22 @@ def replay_sample(records: Sequence[RunResult], count: int, seed: int) -> list[R
     """Train the first window of `count` of the records again, drawn with `seed`.
 
     On the kind of machine that made the record every number has to be the same to the last bit. Elsewhere each term
-    has to lie within the spread of the recorded seeds of the same setting.
+    has to lie within the spread of the recorded seeds of the same setting; a run that is its setting's only seed is not
+    drawn there.
     """
-    chosen = random.Random(seed).sample(list(records), min(count, len(records)))
-    return [replay(record, [r for r in records if _setting(r) == _setting(record)]) for record in chosen]
+    seeds = {id(record): [r for r in records if _setting(r) == _setting(record)] for record in records}
+    fit = [record for record in records if _repeatable(record) or len(seeds[id(record)]) > 1]
+    chosen = random.Random(seed).sample(fit, min(count, len(fit)))
+    return [replay(record, seeds[id(record)]) for record in chosen]
 
 
 def replay(record: RunResult, seeds: Sequence[RunResult]) -> Replay:
     """Train the first window of one record again; `seeds` are the records of its setting, itself among them."""
     config = record.config
-    same = record.provenance["machine"] == machine()
+    same = _repeatable(record)
+    torch.set_num_threads(record.provenance["threads"])  # sums over several threads round otherwise
     state = State.start(initial_model(config))
-    state = next(trained(config, state, compiled=record.provenance["compiled"]))
+    state = next(trained(config, state, compiled=record.provenance["compiled"] and compiler_found()))
     again, recorded = metrics_table(state), record.metrics.head(1)
     if same:
         passed = _first_row(again) == _first_row(recorded)
@@ -79,9 +84,9 @@ def replay(record: RunResult, seeds: Sequence[RunResult]) -> Replay:
     return Replay(config, same, bool((off <= 1).all()), f"{off.max():.2f} of the seeds' spread")
 
 
-def folders() -> list[Path]:
-    """Every recorded run's folder."""
-    return sorted(path for path in store.runs_folder().glob("*/*") if path.is_dir())
+def _repeatable(record: RunResult) -> bool:
+    """Whether this machine has what gives the record's bits."""
+    return record.provenance["machine"] == machine() and (not record.provenance["compiled"] or compiler_found())
 
 
 def _first_row(table: pd.DataFrame) -> bytes:
