@@ -16,7 +16,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help book test test-slow unit chapters executed site lint format serve lab picture study verify site-test apt-chromium clean
+.PHONY: help book test test-slow unit chapters executed site lint format serve lab picture study verify bench site-test apt-chromium clean
 
 BUILD := book/_build
 SITE := $(BUILD)/html/index.html
@@ -30,8 +30,9 @@ CHAPTERS := $(wildcard book/*.ipynb)
 EXECUTED := $(CHAPTERS:book/%=$(BUILD)/executed/%)
 PAGES := $(filter-out $(BUILD) $(CHAPTERS),$(wildcard book/*))
 PAGE_FILES := $(shell find $(PAGES) -type f ! -name '*.pyc' 2>/dev/null)
-# What every chapter computes from: the library, the data (not its prose, nor the recorded runs) and the versions.
-FIND_INPUTS := find src/condkl data -type f ! -name '*.pyc' ! -name '*.md' ! -path '*/.*' ! -path 'data/runs/*' 2>/dev/null | LC_ALL=C sort
+# What every chapter computes from: the library (not its benchmark), the data (not its prose, nor the recorded runs)
+# and the versions.
+FIND_INPUTS := find src/condkl data -type f ! -name '*.pyc' ! -name '*.md' ! -path '*/.*' ! -path 'data/runs/*' ! -path 'src/condkl/bench/*' 2>/dev/null | LC_ALL=C sort
 INPUTS := $(shell $(FIND_INPUTS)) pyproject.toml constraints.txt
 
 # A deleted file is newer than nothing, so make alone would not see it. The lists of names do: they are rewritten,
@@ -56,6 +57,10 @@ test-slow: $(ENV) ## the tests that take minutes: twenty kills of a run in train
 
 study: $(ENV) ## train the runs of a study that have no record (NAME=main, WORKERS=2); Ctrl-C stops, again goes on
 	$(PY) -m condkl.studies run $(NAME) $(if $(WORKERS),--workers $(WORKERS))
+
+bench: $(ENV) ## measure the training step against other ways to write it (needs the extra bench, and an idle machine)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	$(PY) -m condkl.bench
 
 verify: $(ENV) ## check every recorded run, and train the first epoch of three of them again
 	$(PY) -m condkl.studies verify

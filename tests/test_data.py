@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from condkl.data import DataError, binarise, binarise_once, data_folder, mnist, read_idx
+from condkl import controlled
+from condkl.data import DATASETS, DataError, binarise, binarise_once, data_folder, load, mnist, read_idx
 
 NAMES = [f"{part}-{what}-ubyte.gz" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
 TRAIN = 10_005  # the validation split takes the last 10,000
@@ -151,6 +152,23 @@ def test_an_unknown_split_is_refused(small):
         mnist("dev", small)
 
 
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_data_sets_are_loaded_by_name_as_bytes(split, real):
+    assert list(DATASETS) == ["mnist", *controlled.NAMES]
+    assert torch.equal(load("mnist", split), real[split].images)
+    for name in controlled.NAMES:
+        assert torch.equal(load(name, split), controlled.images(name, split))
+        assert load(name, split).dtype == torch.uint8
+
+
+def test_unknown_data_sets_and_their_unknown_splits_are_refused():
+    with pytest.raises(ValueError, match=r"data: expected one of mnist, tight, loose, crossed, got 'digits'"):
+        load("digits", "train")
+    for name in DATASETS:
+        with pytest.raises(ValueError, match="split: expected one of train, validation, test, got 'dev'"):
+            load(name, "dev")
+
+
 def test_the_environment_overrides_the_data_folder(small, tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("data")
     shutil.copytree(small, folder / "mnist")
@@ -187,6 +205,14 @@ def test_pixels_are_drawn_apart_and_anew_as_the_generator_says():
     assert set(one.unique().tolist()) == {0.0, 1.0}
     assert abs((one != two).float().mean() - 0.5) < 4.5 * 0.5 / math.sqrt(one.numel())
     assert torch.equal(one, binarise(grey, torch.Generator().manual_seed(4)))
+
+
+def test_bits_can_be_kept_as_bytes_and_are_the_same():
+    grey = torch.randint(0, 256, (50, 784), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
+    drawn = {kind: binarise(grey, torch.Generator().manual_seed(6), kind) for kind in (torch.uint8, torch.float64)}
+    for kind, bits in drawn.items():
+        assert bits.dtype == kind
+        assert torch.equal(bits.float(), binarise(grey, torch.Generator().manual_seed(6)))
 
 
 def test_static_binarisation_is_one_fixed_draw():

@@ -85,12 +85,16 @@ def built_project(project):
     return project
 
 
-@pytest.mark.parametrize(
-    "name", ["src/condkl/a.py", "src/condkl/new.py", "data/mnist/a.gz", "data/runs/s/1/metrics.csv", "constraints.txt"]
-)
+@pytest.mark.parametrize("name", ["src/condkl/a.py", "src/condkl/new.py", "data/mnist/a.gz", "constraints.txt"])
 def test_an_input_of_the_chapters_executes_all_of_them(built_project, name):
     built_project.edit(name)
     assert built_project.executed("book", "PY=python3") == sorted(CHAPTERS)
+    assert built_project.make("book", "PY=python3") == []
+
+
+@pytest.mark.parametrize("name", ["data/runs/s/1/metrics.csv", "src/condkl/bench/a.py"])
+def test_what_no_chapter_reads_executes_nothing(built_project, name):
+    built_project.edit(name)
     assert built_project.make("book", "PY=python3") == []
 
 

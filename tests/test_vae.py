@@ -8,7 +8,7 @@ import torch
 from scipy import integrate, stats
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
-from condkl.vae import Gaussian, HierarchicalVAE, TanhNet, Terms
+from condkl.vae import Gaussian, HierarchicalVAE, TanhNet, Terms, gaussian
 
 MODELS = [((2,), False), ((2,), True), ((2, 3), False), ((2, 3), True), ((2, 3, 4), False), ((2, 3, 4), True)]
 PIXELS = 12
@@ -59,6 +59,25 @@ def test_the_gaussian_kls_are_integrals_of_the_log_ratio():
     other = [stats.norm(p.mean[0, i].item(), math.exp(p.log_scale[0, i])) for i in range(2)]
     assert q.kl_from(p).item() == pytest.approx(sum(integral(i, other[i]) for i in range(2)), rel=1e-9)
     assert q.kl_from_standard().item() == pytest.approx(sum(integral(i, stats.norm()) for i in range(2)), rel=1e-9)
+
+
+def test_the_kls_of_the_units_are_those_of_torch_and_add_up():
+    q, p = gaussians(seed=2), gaussians(seed=3)
+    one, other = (Normal(g.mean, g.log_scale.exp()) for g in (q, p))
+    torch.testing.assert_close(q.kl_per_unit(p), kl_divergence(one, other), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(q.kl_per_unit_from_standard(), kl_divergence(one, Normal(0.0, 1.0)), rtol=1e-12, atol=0)
+    assert torch.equal(q.kl_per_unit(p).sum(-1), q.kl_from(p))
+    assert torch.equal(q.kl_per_unit_from_standard().sum(-1), q.kl_from_standard())
+
+
+def test_the_log_density_is_that_of_torch_with_its_constant():
+    g, z = gaussians(), torch.randn(4, 3, generator=torch.Generator().manual_seed(14), dtype=torch.float64)
+    torch.testing.assert_close(g.log_prob(z), as_torch(g).log_prob(z), rtol=1e-12, atol=0)
+
+
+def test_a_network_gives_the_means_first_and_then_the_log_scales():
+    g = gaussian(torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
+    assert (g.mean.tolist(), g.log_scale.tolist()) == ([[1, 2]], [[3, 4]])
 
 
 def test_the_kl_of_a_gaussian_from_itself_is_zero():
@@ -125,6 +144,49 @@ def test_terms_are_those_of_torch_distributions(latents, skip):
     torch.testing.assert_close(terms.elbo, decoder.log_prob(x) - A - sum(C), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("freeze", [False, True])
+@pytest.mark.parametrize(("latents", "skip"), MODELS)
+def test_the_terms_below_a_draw_of_v_are_those_of_the_model(latents, skip, freeze):
+    model, x = make(latents, skip), images()
+    noise = model.noise(x, torch.Generator().manual_seed(15))
+    terms, v = model(x, noise=noise), model.posterior(x).at(noise[0])
+    R, C = model.below(x, v, noise[1:], freeze_model=freeze)
+    assert torch.equal(R, terms.R)
+    assert torch.equal(C, terms.C)
+
+
+@pytest.mark.parametrize(("latents", "skip"), MODELS)
+def test_a_frozen_model_takes_no_gradient_and_passes_that_of_the_latents_on(latents, skip):
+    model, x = make(latents, skip), images()
+    v, *noise = model.noise(x, torch.Generator().manual_seed(16))
+    v.requires_grad_()
+    wanted = [*model.phi(), v]
+    grads = []
+    for freeze in (False, True):
+        R, C = model.below(x, v, noise, freeze_model=freeze)
+        grads.append(torch.autograd.grad((R - C.sum(-1)).sum(), [*wanted, *model.omega()], allow_unused=True))
+    plain, frozen = grads
+    assert all(torch.equal(a, b) for a, b in zip(plain[: len(wanted)], frozen[: len(wanted)], strict=True))
+    assert all(g is None for g in frozen[len(wanted) :])
+    assert all(g.any() for g in plain)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_the_path_is_for_the_conditional_kl_and_its_own_latents_alone(skip):
+    """A path that moves the value shows where it is used: in C below that layer, never in R."""
+    model, x = make((2, 3, 4), skip), images()
+    v, *noise = model.noise(x, torch.Generator().manual_seed(17))
+    R, C = model.below(x, v, noise)
+    R_moved, C_moved = model.below(x, v, noise, path=lambda z: z + 1)
+    assert torch.equal(R, R_moved)
+    q_u = split(model.q_u[0](x, v)).base_dist
+    u = q_u.mean + q_u.stddev * noise[0]
+    for l, z in enumerate((v, u)):  # noqa: E741
+        want = kl_divergence(split(model.q_u[l](x, z + 1)), split(model.p_u[l](z + 1)))
+        torch.testing.assert_close(C_moved[:, l], want, rtol=1e-12, atol=1e-12)
+    assert not torch.equal(C, C_moved)
+
+
 def test_both_kls_are_subtracted_from_the_elbo():
     terms = Terms(torch.tensor([10.0]), torch.tensor([1.0]), torch.tensor([[2.0, 3.0]]))
     assert terms.elbo.item() == 4
@@ -174,14 +236,17 @@ def test_samples_are_probabilities_of_pixels(latents, skip):
         model.sample(0)
 
 
-def test_samples_of_u_come_from_the_prior_of_u_given_v():
-    model = make()
-    generator = torch.Generator().manual_seed(12)
-    like = torch.zeros(4, 0, dtype=torch.float64)
-    v, e = model.noise(like, generator)
-    p = split(model.p_u[0](v))
-    want = torch.sigmoid(model.p_x(p.mean + p.stddev * e)).detach()
-    torch.testing.assert_close(model.sample(4, torch.Generator().manual_seed(12)), want)
+@pytest.mark.parametrize(("latents", "skip"), MODELS)
+def test_images_are_generated_from_the_top_by_the_priors_of_each_layer(latents, skip):
+    model = make(latents, skip)
+    noise = model.noise(torch.zeros(4, 0, dtype=torch.float64), torch.Generator().manual_seed(12))
+    z = [noise[0]]
+    for p_net, e in zip(model.p_u, noise[1:], strict=True):
+        p = split(p_net(z[-1])).base_dist
+        z.append(p.mean + p.stddev * e)
+    want = torch.sigmoid(model.p_x(torch.cat(z, -1) if skip else z[-1])).detach()
+    torch.testing.assert_close(model.generate(noise), want, rtol=1e-12, atol=0)
+    assert torch.equal(model.sample(4, torch.Generator().manual_seed(12)), model.generate(noise))
 
 
 def test_start_at_mean_makes_the_decoder_start_at_the_mean_image():

@@ -247,7 +247,7 @@ def starvation_time(
         beta: β, the variance of p(u|v), above 0. If phi moves k times as fast as theta, pass β/k.
 
     Returns:
-        Times, 0 where the KL starts below the level. The solver's error is about 1e-9 of the time, or 1e-8 if that is more.
+        Times, 0 where the KL starts below the level. The solver's error is about 1e-9 of the time, at least 1e-8.
 
     Raises:
         TypeError: if an argument is not numeric.

@@ -15,7 +15,7 @@ from condkl.studies import store, verify
 from condkl.studies.cache import Cache, RunBusyError, cache_folder
 from condkl.studies.engine import compiler_found, source_hash
 from condkl.studies.plans import STUDIES
-from condkl.studies.schedule import dask_workers, local_processes, run_study
+from condkl.studies.schedule import WorkersError, dask_workers, local_processes, run_study
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.act(options)
-    except (store.RecordError, RunBusyError) as error:
+    except (store.RecordError, RunBusyError, WorkersError) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -90,7 +90,8 @@ def _verify(options: argparse.Namespace) -> int:
     for replay in verify.replay_sample(records, options.replays, options.seed):
         failed += not replay.passed
         kind = "the recorded kind of machine" if replay.same_machine else "another kind of machine"
-        print(f"{'ok' if replay.passed else 'FAILED'}: {replay.config.label} on {kind}: {replay.detail}")
+        which = f"{replay.config.label} ({replay.config.id[:8]})"
+        print(f"{'ok' if replay.passed else 'FAILED'}: {which} on {kind}: {replay.detail}")
     return 1 if found or failed else 0
 
 

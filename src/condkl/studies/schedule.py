@@ -22,6 +22,10 @@ from condkl.studies.engine import RunFailedError, RunResult, run
 _LOOK_SECONDS = 1.0  # between two looks at the states of the runs in progress
 
 
+class WorkersError(RuntimeError):
+    """The workers asked for cannot be used."""
+
+
 @dataclass
 class Outcome:
     """What came of a study.
@@ -116,18 +120,22 @@ def local_processes(workers: int) -> Iterator[Executor]:
 
 @contextmanager
 def dask_workers(scheduler: str) -> Iterator[Executor]:
-    """The workers of a Dask cluster, whose scheduler is at tcp://host:port; each is to have one thread.
+    """The workers of the Dask cluster whose scheduler is at tcp://host:port.
 
-    A worker notices only at the end of its run that the user was interrupted.
+    Dask does not interrupt a worker: when its user is interrupted, it goes on to the end of its run.
 
     Raises:
-        ModuleNotFoundError: without the package `distributed`.
+        WorkersError: without the package `distributed`, or if a worker has several threads. Runs in threads of one
+            process would draw their initial weights from one stream, and not repeat.
     """
     try:
         from distributed import Client
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('distributed: not installed. Run `pip install -e ".[cluster]"`.') from error
+        raise WorkersError('distributed: not installed. Run `pip install -e ".[cluster]"`.') from error
     with Client(scheduler) as client:
+        wide = {name: threads for name, threads in client.nthreads().items() if threads != 1}
+        if wide:
+            raise WorkersError(f"workers: expected one thread each, got {wide}. Use `dask worker --nthreads 1`.")
         yield client.get_executor()
 
 

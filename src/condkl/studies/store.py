@@ -106,7 +106,7 @@ def read_folder(folder: Path) -> RunResult:
         raise RecordError(f"{folder / 'config.json'}: {error}") from error
     if config.id != folder.name:
         raise RecordError(f"{folder}: expected the name {config.id}, the id of its config. {_CURE}")
-    metrics = pd.read_csv(io.BytesIO(raws["metrics.csv"]), float_precision="round_trip")
+    metrics = pd.read_csv(io.BytesIO(raws["metrics.csv"]))
     with np.load(io.BytesIO(raws["samples.npz"]), allow_pickle=False) as arrays:
         samples = {name: arrays[name] for name in arrays.files}
     del provenance["files"], provenance["seal"]
