@@ -392,6 +392,16 @@ def test_a_ratio_that_does_not_hold_is_an_exit_status(monkeypatch, tmp_path):
         assert command.main(["--output", str(tmp_path / "x.json")]) == status
 
 
+@pytest.mark.parametrize(("arguments", "files"), [([], 1), (["--only", EAGER], 0)])
+def test_a_whole_contest_is_recorded_by_default_and_a_part_of_it_is_not(monkeypatch, tmp_path, arguments, files):
+    monkeypatch.setattr(command, "run", lambda *_: {"needed": []})
+    monkeypatch.setattr(command, "make_problem", make)
+    monkeypatch.setattr(command, "data_folder", lambda: tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert command.main(arguments) == 0
+    assert len(list(tmp_path.glob("bench/*.json"))) == files
+
+
 def test_an_unfair_contest_prints_why_and_records_nothing(monkeypatch, capsys, tmp_path):
     def unfair(*_):
         raise contest.UnfairError("a and b differ")

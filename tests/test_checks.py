@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from condkl._checks import as_tensor, at_least_one, positive, unit_interval
+from condkl._checks import as_tensor, at_least_one, positive, share, unit_interval
 
 
 @pytest.mark.parametrize("value", [2, 2.0, np.float32(2), torch.tensor(2), [2.0], np.array([2, 2])])
@@ -59,3 +59,13 @@ def test_a_count_that_is_not_a_whole_number_above_zero_is_refused(bad):
     with pytest.raises(ValueError, match=r"steps: expected a whole number of at least 1, got"):
         at_least_one("steps", bad)
     assert at_least_one("steps", 1) == 1
+
+
+@pytest.mark.parametrize("value", [0, -0.5, 1.5, math.nan, "half"])
+def test_what_is_no_share_of_the_training_is_refused(value):
+    with pytest.raises(ValueError, match=r"until: expected a share of the training, above 0 and up to 1"):
+        share("until", value)
+
+
+def test_a_share_is_returned_as_a_float():
+    assert share("until", 1) == 1.0

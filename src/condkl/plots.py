@@ -12,8 +12,23 @@ COLOURS = {
     "exact": "#000000",
     "other": "#CC79A7",
     "muted": "#7F7F7F",
+    "half": "#117733",
+    "lambda_warm_up": "#56B4E9",
+    "lambda_drop": "#004488",
+    "kl_warm_up": "#E69F00",
+    "free_bits": "#B8A200",
+    "prior_mixture": "#882255",
 }
-NAMES = {"full": "full gradient", "modified": "eq. (9)"}
+NAMES = {
+    "full": "full gradient",
+    "modified": "eq. (9)",
+    "half": "λ = ½",
+    "lambda_warm_up": "λ rising",
+    "lambda_drop": "λ falling",
+    "kl_warm_up": "KL warm-up",
+    "free_bits": "free bits",
+    "prior_mixture": "φ on p(v) too",
+}
 
 
 def use_style() -> None:

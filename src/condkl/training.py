@@ -55,7 +55,8 @@ class Plan:
         learning_rate: Adam's, at the start.
         schedule: how the learning rate goes on, a name from `SCHEDULES`.
         phi_rate: phi's learning rate as a multiple of that of the other parameters.
-        every: steps in a window: a row of the record each.
+        every: steps in a window: a row of the record each. The randomness is drawn by windows, so that another number
+            makes another run.
         gradients: how many of a window's last batches the record's gradients of R, A and C on theta are taken on,
             joined to one; 0 leaves them out. They use noise of their own, so that the training is the same.
     """
@@ -164,7 +165,7 @@ def windows(
     while state.step < plan.steps:
         row, bits = _window(state, step, objective, images, plan, seed)
         if plan.gradients:
-            x = bits[-plan.gradients :].flatten(0, 1).float()
+            x = bits[-plan.gradients :].flatten(0, 1).to(state.first[0].dtype)
             row |= gradient_record(state.model, x, _stream(seed, _ASIDE, state.step, images.device))
         state.rows.append(row)
         yield state

@@ -24,7 +24,7 @@ CONFIGS = [replace(TINY, steps=20, seed=seed, objective=name) for seed in (30, 3
 def cluster(folder):
     """The address of a scheduler, and its two workers, of one thread each."""
     log, place = (folder / "log").open("w"), folder / "scheduler.json"
-    environment = os.environ | {"TINY_PAUSE": "0.2", "DASK_DISTRIBUTED__SCHEDULER__WORK_STEALING": "False"}
+    environment = os.environ | {"TINY_PAUSE": "0.1", "DASK_TEMPORARY_DIRECTORY": str(folder)}
     started = []
 
     def start(module, *arguments):

@@ -113,22 +113,29 @@ def test_the_bar_shows_steps_their_rate_the_time_that_remains_runs_and_elbo(thre
     assert re.search(r"100%.* 40.0/40.0 .*step/s, 2/2 runs", bars)
 
 
-def test_a_pool_works_in_so_many_processes_and_ends_them_when_interrupted(monkeypatch):
-    own = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
-    own.start()
-    start = None
+@pytest.fixture
+def bystander():
+    """A child of this process that is none of the pool's."""
+    process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
+    process.start()
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_a_pool_works_in_so_many_processes_and_ends_them_when_interrupted(bystander):
     with pytest.raises(KeyboardInterrupt), local_processes(2) as pool:  # noqa: PT012
-        futures = [pool.submit(os.getpid) for _ in range(2)]
-        pids = {future.result() for future in futures}
-        busy = [pool.submit(time.sleep, 600) for _ in range(2)]
+        pids = {future.result() for future in [pool.submit(os.getpid) for _ in range(2)]}
+        busy = [pool.submit(time.sleep, 120) for _ in range(2)]
+        while not all(future.running() for future in busy):
+            time.sleep(0.01)
+        assert len(multiprocessing.active_children()) == 2 + 1
         start = time.monotonic()
         raise KeyboardInterrupt
     assert time.monotonic() - start < 60
     assert os.getpid() not in pids
     assert all(future.done() for future in busy)
-    assert multiprocessing.active_children() == [own], "only the pool's processes are to end"
-    own.kill()
-    own.join()
+    assert multiprocessing.active_children() == [bystander], "only the pool's processes are to end"
 
 
 def test_a_worker_that_dies_ends_the_study_and_its_run_goes_on_later(cache, results, thread):

@@ -11,6 +11,7 @@ from tiny import STUDY, TINY
 
 from condkl.studies import run, store, verify
 from condkl.studies.config import canonical_json
+from condkl.studies.engine import trained
 from condkl.studies.verify import replay, replay_sample
 
 ELSEWHERE = {"processor": "another", "device": "cpu", "system": "Linux", "torch": "0"}
@@ -91,10 +92,17 @@ def test_a_lone_seed_has_no_spread_and_is_drawn_on_its_own_machine_only(records,
 
 
 def test_a_compiled_record_is_replayed_without_a_compiler_but_not_to_the_bit(records, monkeypatch):
+    asked = []
+
+    def spy(config, state, compiled):
+        asked.append(compiled)
+        return trained(config, state, compiled)
+
     seeds = [replace(records[i], provenance=records[i].provenance | {"compiled": True}) for i in SEEDS]
     monkeypatch.setattr(verify, "compiler_found", lambda: False)
+    monkeypatch.setattr(verify, "trained", spy)
     found = replay(seeds[0], seeds)
-    assert (found.same_machine, found.passed) == (False, True)
+    assert (found.same_machine, found.passed, asked) == (False, True, [False])
 
 
 def test_a_replay_computes_with_the_recorded_number_of_threads(records, monkeypatch):

@@ -36,9 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (contest.UnfairError, WorkerError) as error:
         print(error, file=sys.stderr)
         return 1
-    path = options.output or data_folder() / "bench" / report.file_name(machine()["processor"])
-    report.write(path, {"load_before": load} | found)
-    print(f"recorded in {path}")
+    path = options.output
+    if path is None and not options.only:  # a part of the contest does not take the place of a whole one
+        path = data_folder() / "bench" / report.file_name(machine()["processor"])
+    if path is not None:
+        report.write(path, {"load_before": load} | found)
+        print(f"recorded in {path}")
     return 1 if any(verdict["held"] is False for verdict in found["needed"]) else 0
 
 
@@ -115,7 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=_steps, default=WINDOW, help=lap)
     parser.add_argument("--draws", type=_draws, default=200, help="for the comparison of losses (default %(default)s)")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, metavar="NAME", help=f"of {', '.join(CONTESTANTS)}")
-    parser.add_argument("--output", type=Path, help="the record (default: data/bench/, named after the machine)")
+    parser.add_argument(
+        "--output", type=Path, help="the record (default: in data/bench/, named after the machine; none with --only)"
+    )
     return parser
 
 
