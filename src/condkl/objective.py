@@ -8,9 +8,9 @@ below it: they reach it with weight λ, and its own with 1.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -34,8 +34,8 @@ def scale_path(v: Tensor, lam: float | Tensor) -> Tensor:
     return stopped + lam * (v - stopped)
 
 
-class Objective(Protocol):
-    """One way of training."""
+class Objective(ABC):
+    """One way of training: a subclass says how the terms get their gradient, and what is scheduled."""
 
     def __call__(
         self,
@@ -53,13 +53,19 @@ class Objective(Protocol):
             generator, noise: as `HierarchicalVAE.forward` takes them.
             weight: the scheduled number, a tensor without dimensions; None stands for its value at the end.
         """
+        return self.follow(model, x, model.noise(x, generator) if noise is None else noise, weight)
+
+    @abstractmethod
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+        """What a call returns, at given noise."""
 
     def weight(self, progress: float) -> float:
         """The scheduled number when the share `progress` of the training is over; 1 where nothing is scheduled."""
+        return 1.0
 
 
 @dataclass(frozen=True)
-class Interpolated:
+class Interpolated(Objective):
     """theta follows ∇(R - A - λC): λ = 1 is the full gradient, λ = 0 is eq. (9).
 
     The plain gradient path is used at λ = 1, and a cut one at λ = 0. With several layers each conditional KL
@@ -85,26 +91,15 @@ class Interpolated:
     def __post_init__(self) -> None:
         unit_interval("lam", self.lam)
 
-    def __call__(
-        self,
-        model: HierarchicalVAE,
-        x: Tensor,
-        generator: torch.Generator | None = None,
-        noise: Sequence[Tensor] | None = None,
-        weight: Tensor | None = None,
-    ) -> Terms:
-        """As `Objective` says; nothing is scheduled."""
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+        """As `Objective.follow` says; nothing is scheduled."""
         if self.lam == 1:
-            return model(x, generator, noise)
-        return model(x, generator, noise, lambda v: scale_path(v, self.lam))
-
-    def weight(self, progress: float) -> float:
-        """1: nothing is scheduled."""
-        return 1.0
+            return model(x, noise=noise)
+        return model(x, noise=noise, path=lambda v: scale_path(v, self.lam))
 
 
 @dataclass(frozen=True)
-class LambdaSchedule:
+class LambdaSchedule(Objective):
     """theta follows ∇(R - A - λC) with λ moving linearly, as from 0, eq. (9), to 1, the full gradient.
 
     Args:
@@ -122,26 +117,19 @@ class LambdaSchedule:
             unit_interval(name, getattr(self, name))
         share("until", self.until)
 
-    def __call__(
-        self,
-        model: HierarchicalVAE,
-        x: Tensor,
-        generator: torch.Generator | None = None,
-        noise: Sequence[Tensor] | None = None,
-        weight: Tensor | None = None,
-    ) -> Terms:
-        """As `Objective` says; the weight is λ."""
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+        """As `Objective.follow` says; the weight is λ."""
         lam = self.last if weight is None else weight
-        return model(x, generator, noise, lambda v: scale_path(v, lam))
+        return model(x, noise=noise, path=lambda v: scale_path(v, lam))
 
     def weight(self, progress: float) -> float:
         """λ."""
-        share = min(1.0, progress / self.until)
-        return (1 - share) * self.first + share * self.last
+        risen = _ramp(progress, self.until)
+        return (1 - risen) * self.first + risen * self.last
 
 
 @dataclass(frozen=True)
-class KLWarmUp:
+class KLWarmUp(Objective):
     """All parameters follow ∇(R - w(A + C)) with w rising linearly from 0 to 1.
 
     Args:
@@ -156,25 +144,18 @@ class KLWarmUp:
     def __post_init__(self) -> None:
         share("until", self.until)
 
-    def __call__(
-        self,
-        model: HierarchicalVAE,
-        x: Tensor,
-        generator: torch.Generator | None = None,
-        noise: Sequence[Tensor] | None = None,
-        weight: Tensor | None = None,
-    ) -> Terms:
-        """As `Objective` says; the weight is w."""
-        terms = model(x, generator, noise)
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+        """As `Objective.follow` says; the weight is w."""
+        terms = model(x, noise=noise)
         return terms if weight is None else Terms(terms.R, scale_path(terms.A, weight), scale_path(terms.C, weight))
 
     def weight(self, progress: float) -> float:
         """The weight of the KL terms."""
-        return min(1.0, progress / self.until)
+        return _ramp(progress, self.until)
 
 
 @dataclass(frozen=True)
-class FreeBits:
+class FreeBits(Objective):
     """All parameters follow ∇(R - max(A, nats) - Σ_l max(C_l, nats)), with A and C_l as means over the batch.
 
     Args:
@@ -192,52 +173,34 @@ class FreeBits:
                 f"nats: expected a finite number of at least 0, got {self.nats!r}. 0 is the full gradient."
             )
 
-    def __call__(
-        self,
-        model: HierarchicalVAE,
-        x: Tensor,
-        generator: torch.Generator | None = None,
-        noise: Sequence[Tensor] | None = None,
-        weight: Tensor | None = None,
-    ) -> Terms:
-        """As `Objective` says; nothing is scheduled."""
-        terms = model(x, generator, noise)
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+        """As `Objective.follow` says; nothing is scheduled."""
+        terms = model(x, noise=noise)
         return Terms(terms.R, self._above(terms.A), self._above(terms.C))
-
-    def weight(self, progress: float) -> float:
-        """1: nothing is scheduled."""
-        return 1.0
 
     def _above(self, kl: Tensor) -> Tensor:
         return scale_path(kl, (kl.mean(0) > self.nats).to(kl.dtype))
 
 
 @dataclass(frozen=True)
-class PriorMixture:
+class PriorMixture(Objective):
     """phi follows ∇(R - C) at v from q(v|x) and at v from p(v) in equal parts; theta and omega follow the ELBO.
 
     phi's gradient is the sum of the two parts, not their mean: twice the gradient of the mixture, which Adam, that
     divides each coordinate by its own scale, does not see.
     """
 
-    def __call__(
-        self,
-        model: HierarchicalVAE,
-        x: Tensor,
-        generator: torch.Generator | None = None,
-        noise: Sequence[Tensor] | None = None,
-        weight: Tensor | None = None,
-    ) -> Terms:
-        """As `Objective` says; nothing is scheduled."""
-        noise = model.noise(x, generator) if noise is None else noise
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+        """As `Objective.follow` says; nothing is scheduled."""
         terms = model(x, noise=noise)
         # A standard normal draw is a draw from p(v). It is the one behind v as well: means do not see that.
         R, C = model.below(x, noise[0], noise[1:], freeze_model=True)
         return Terms(terms.R + (R - R.detach()), terms.A, terms.C + (C - C.detach()))
 
-    def weight(self, progress: float) -> float:
-        """1: nothing is scheduled."""
-        return 1.0
+
+def _ramp(progress: float, until: float) -> float:
+    """A straight rise from 0 to 1 at `until`, and 1 from there on."""
+    return min(1.0, progress / until)
 
 
 full = Interpolated(1.0)
