@@ -50,6 +50,19 @@ def unit_interval(name: str, value: float) -> float:
     return float(value)
 
 
+def fractions(name: str, value: float | Tensor) -> Tensor:
+    """Return `value` as a tensor after checking that every entry lies in [0, 1].
+
+    Raises:
+        TypeError: if `value` is not numeric.
+        ValueError: if an entry does not, or is not finite.
+    """
+    tensor = as_tensor(name, value)
+    if not bool(((tensor >= 0) & (tensor <= 1)).all()):
+        raise ValueError(f"{name}: expected numbers from 0 to 1, got {value}. 1 is the full gradient, 0 is eq. (9).")
+    return tensor
+
+
 def share(name: str, value: float) -> float:
     """Return `value` after checking that it lies in (0, 1].
 

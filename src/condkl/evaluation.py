@@ -52,7 +52,7 @@ def mean_terms(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1
         `elbo`, `R`, `A`, `C` in nats (and `C1`, `C2`, … with several conditional KLs). An ELBO is a lower bound
         of the log-likelihood, not the log-likelihood.
     """
-    generator = _generator(model, seed)
+    generator = seeded(model, seed)
     parts = [model(binarise(part, generator), generator) for part in images.to(generator.device).split(chunk)]
     return summary(Terms(*(torch.cat([getattr(part, name) for part in parts]) for name in ("R", "A", "C"))))
 
@@ -64,7 +64,7 @@ def units(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1000) 
     Args:
         model, images, seed, chunk: as for `mean_terms`.
     """
-    generator = _generator(model, seed)
+    generator = seeded(model, seed)
     means, kls = [], []
     for part in images.to(generator.device).split(chunk):
         x = binarise(part, generator)
@@ -147,5 +147,6 @@ def _log_weights(
     return log_weight + logits @ x - torch.nn.functional.softplus(logits).sum(-1)
 
 
-def _generator(model: HierarchicalVAE, seed: int) -> torch.Generator:
+def seeded(model: HierarchicalVAE, seed: int) -> torch.Generator:
+    """A generator on the device of the model."""
     return torch.Generator(next(model.parameters()).device).manual_seed(seed)

@@ -13,7 +13,7 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from torch import Tensor
 
-from condkl._checks import as_tensor, positive
+from condkl._checks import as_tensor, fractions, positive
 from condkl.dynamics import time_to_level
 from condkl.gradients import Field
 
@@ -46,7 +46,7 @@ def tilted_posterior(log_p: Tensor, c: Tensor, lam: float | Tensor, mismatch: fl
         tensor([0.2689, 0.7311])
     """
     log_p, c, mismatch = as_tensor("log_p", log_p), as_tensor("c", c), as_tensor("mismatch", mismatch)
-    return (log_p + (1 - _fraction("lam", lam)) * c - mismatch).softmax(-1)
+    return (log_p + (1 - fractions("lam", lam)) * c - mismatch).softmax(-1)
 
 
 def rho(lam: float | Tensor, beta: float | Tensor, sigma2: float | Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def rho(lam: float | Tensor, beta: float | Tensor, sigma2: float | Tensor) -> Te
         >>> round(float(rho(0.0, beta=0.5, sigma2=0.2)), 4)
         0.2857
     """
-    lam, beta, sigma2 = _fraction("lam", lam), positive("beta", beta), positive("sigma2", sigma2)
+    lam, beta, sigma2 = fractions("lam", lam), positive("beta", beta), positive("sigma2", sigma2)
     return (sigma2 + lam * beta) / (sigma2 + beta)
 
 
@@ -181,7 +181,7 @@ def chain_noise(b: Tensor, sigma2: float | Tensor, lam: float | Tensor) -> Tenso
         >>> chain_noise(torch.tensor([1.0, 1.0]), sigma2=1.0, lam=torch.tensor([0.0, 1.0])).tolist()
         [[1.0, 4.0, 6.25], [1.0, 2.0, 3.0]]
     """
-    b, sigma2, lam = positive("b", b), positive("sigma2", sigma2), _fraction("lam", lam)
+    b, sigma2, lam = positive("b", b), positive("sigma2", sigma2), fractions("lam", lam)
     if b.dim() == 0:
         raise ValueError("b: expected shape (..., L - 1), a variance for each layer but the top, got one number.")
     n = [sigma2.expand(torch.broadcast_shapes(b.shape[:-1], sigma2.shape, lam.shape))]
@@ -193,13 +193,6 @@ def chain_noise(b: Tensor, sigma2: float | Tensor, lam: float | Tensor) -> Tenso
 def _noise(beta: float | Tensor, sigma2: float | Tensor) -> Tensor:
     """D = σ² + β, the variance of x given v."""
     return positive("beta", beta) + positive("sigma2", sigma2)
-
-
-def _fraction(name: str, value: float | Tensor) -> Tensor:
-    tensor = as_tensor(name, value)
-    if not bool(((tensor >= 0) & (tensor <= 1)).all()):
-        raise ValueError(f"{name}: expected numbers from 0 to 1, got {value}. 1 is the full gradient, 0 is eq. (9).")
-    return tensor
 
 
 # The KL alone: q(v) = N(0, t²), q(u|v) = N(bv, s²) against p(v) = N(0, 1), p(u|v) = N(Fv, β), with r = F²/β.
@@ -287,7 +280,7 @@ def _elementwise(
     beta: float | Tensor,
 ) -> Tensor:
     cases = torch.broadcast_tensors(
-        positive("r", r), _fraction("lam", lam), positive("level", level), positive("beta", beta)
+        positive("r", r), fractions("lam", lam), positive("level", level), positive("beta", beta)
     )
     rows = zip(*(case.flatten().tolist() for case in cases), strict=True)
     times = [0.0 if r <= 2 * level else time(r, lam, level, beta) for r, lam, level, beta in rows]

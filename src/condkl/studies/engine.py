@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from condkl.data import binarise_once, load
-from condkl.evaluation import iwae_log_likelihood, mean_terms, units
+from condkl.evaluation import iwae_log_likelihood, mean_terms, seeded, units
 from condkl.objective import objective
 from condkl.studies.cache import Cache
 from condkl.studies.config import RunConfig
@@ -146,19 +146,17 @@ def _final(config: RunConfig, model: HierarchicalVAE) -> dict[str, np.ndarray]:
     arrays |= {f"kl_{name}": kl for name, kl in zip(names, found.kl, strict=False)}
     arrays |= _prior_samples(model)
     if config.likelihood_images:
-        device = next(model.parameters()).device
+        generator = seeded(model, _EVALUATION_SEED)
         chosen = torch.linspace(0, len(test) - 1, config.likelihood_images).round().long()
-        x = binarise_once(test[chosen], _EVALUATION_SEED).to(device)
-        generator = torch.Generator(device).manual_seed(_EVALUATION_SEED)
+        x = binarise_once(test[chosen], _EVALUATION_SEED).to(generator.device)
         arrays["likelihood_image"] = chosen
         arrays["log_likelihood"] = iwae_log_likelihood(model, x, config.likelihood_samples, generator)
     return {name: value.cpu().numpy() for name, value in arrays.items()}
 
 
 def _prior_samples(model: HierarchicalVAE) -> dict[str, Tensor]:
-    device = next(model.parameters()).device
-    generator = torch.Generator(device).manual_seed(_EVALUATION_SEED)
-    noise = model.noise(torch.empty(_GRID * _GRID, 0, device=device), generator)
+    generator = seeded(model, _EVALUATION_SEED)
+    noise = model.noise(torch.empty(_GRID * _GRID, 0, device=generator.device), generator)
     same_v = [noise[0][:_GRID].repeat_interleave(_GRID, 0), *noise[1:]]
     same_u = [noise[0], *(e[:_GRID].repeat(_GRID, 1) for e in noise[1:])]
     return {
