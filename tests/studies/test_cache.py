@@ -12,17 +12,18 @@ from tiny import TINY, left, same
 from condkl.studies import cache as cache_module
 from condkl.studies import run
 from condkl.studies.cache import Cache, RunBusyError, cache_folder
-from condkl.studies.engine import initial_model, trained
+from condkl.studies.engine import initial_model, machine, source_hash, trained
 from condkl.training import State
 
 STOPPED = replace(TINY, steps=12)
+MADE_BY = {"sources": source_hash(), "machine": machine(), "compiled": False}
 
 
 @pytest.fixture(scope="module")
 def half_way(tmp_path_factory):
     """The cache of a run that was stopped after half of its steps, and what it is to become."""
     folder = tmp_path_factory.mktemp("cache")
-    cache, state = Cache(folder / STOPPED.id), State.start(initial_model(STOPPED))
+    cache, state = Cache(folder / STOPPED.id, MADE_BY), State.start(initial_model(STOPPED))
     cache.folder.mkdir()
     for _ in trained(STOPPED, state):
         cache.save(state, 1.5)
@@ -43,7 +44,7 @@ def tensors(state):
 
 def test_a_state_is_loaded_as_it_was_saved(half_way, stopped):
     saved = half_way[1]
-    state, seconds = Cache(stopped).load(initial_model(STOPPED))
+    state, seconds = Cache(stopped, MADE_BY).load(initial_model(STOPPED))
     assert (state.step, state.rows, seconds) == (6, saved.rows, 1.5)
     assert [row["step"] for row in state.rows] == [2, 4, 6]
     for one, other in zip(tensors(state), tensors(saved), strict=True):
@@ -74,7 +75,7 @@ def test_a_run_whose_state_is_its_last_is_only_evaluated_again(half_way, cache):
 def test_only_the_last_state_is_kept(cache):
     run(STOPPED, cache)
     names = sorted(path.name for path in (cache / STOPPED.id).iterdir())
-    assert names == ["lock", "state.json", "step-00000012.safetensors"]
+    assert [name for name in names if name != "lock"] == ["state.json", "step-00000012.safetensors"]
 
 
 def truncate(path):
@@ -87,9 +88,14 @@ def flip(path):
     path.write_bytes(raw)
 
 
-def of_another_run(folder):
+def edit(folder, change):
     said = json.loads((folder / "state.json").read_text())
-    (folder / "state.json").write_text(json.dumps(said | {"file": "step-00000099.safetensors"}))
+    change(said)
+    (folder / "state.json").write_text(json.dumps(said))
+
+
+def of_another_run(folder):
+    edit(folder, lambda said: said.update(file="step-00000099.safetensors"))
 
 
 BROKEN = {
@@ -102,6 +108,9 @@ BROKEN = {
     "empty description": lambda folder: (folder / "state.json").write_bytes(b""),
     "description of zeros": lambda folder: (folder / "state.json").write_bytes(b"\0" * 100),
     "description no text": lambda folder: (folder / "state.json").write_bytes(b"\xff\xfe\xfa"),
+    "altered row": lambda folder: edit(folder, lambda said: said["rows"][0].update(elbo=-1.0)),
+    "no seal": lambda folder: edit(folder, lambda said: said.pop("seal")),
+    "description no object": lambda folder: (folder / "state.json").write_text("[1]"),
     "description gone": lambda folder: (folder / "state.json").unlink(),
 }
 
@@ -109,7 +118,7 @@ BROKEN = {
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_state_is_not_used(kind, stopped):
     BROKEN[kind](stopped)
-    state, seconds = Cache(stopped).load(initial_model(STOPPED))
+    state, seconds = Cache(stopped, MADE_BY).load(initial_model(STOPPED))
     assert (state.step, state.rows, seconds) == (0, [], 0.0)
     for one, other in zip(tensors(state), tensors(State.start(initial_model(STOPPED))), strict=True):
         assert torch.equal(one, other)
@@ -121,11 +130,33 @@ def test_a_run_with_a_broken_state_starts_anew_and_gets_the_same_numbers(kind, h
     assert same(run(STOPPED, cache), half_way[2])
 
 
+@pytest.mark.parametrize("what", MADE_BY)
+def test_a_state_that_other_sources_or_another_machine_made_is_not_gone_on_from(
+    what, half_way, stopped, cache, monkeypatch
+):
+    other = Cache(stopped, MADE_BY | {what: "another"})
+    assert other.load(initial_model(STOPPED))[0].step == 0
+    other.save(half_way[1], 1.5)
+    starts = []
+    monkeypatch.setattr(
+        "condkl.studies.engine.trained", lambda c, s, *rest: (starts.append(s.step), trained(c, s, *rest))[1]
+    )
+    assert same(run(STOPPED, cache), half_way[2])
+    assert starts == [0]
+
+
+def test_a_cleared_state_is_gone_and_can_be_cleared_again(stopped):
+    for _ in range(2):
+        Cache(stopped).clear()
+        assert Cache(stopped).peek() is None
+        assert list(stopped.glob("*.safetensors")) == []
+
+
 def test_what_a_death_left_half_written_beside_the_state_does_no_harm(half_way, stopped, cache):
     for name in ("state.json.part", "step-00000006.safetensors.part", "step-00000008.safetensors.part"):
         (stopped / name).write_bytes(b"half")
     (stopped / "step-00000004.safetensors").write_bytes(b"the state before, not yet deleted")
-    assert Cache(stopped).load(initial_model(STOPPED))[0].step == 6
+    assert Cache(stopped, MADE_BY).load(initial_model(STOPPED))[0].step == 6
     assert same(run(STOPPED, cache), half_way[2])
     assert [path.name for path in stopped.glob("*.safetensors")] == ["step-00000012.safetensors"]
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import torch
 from tiny import DIVERGING, PIXELS, SIZES, TINY, same
 
 from condkl.objective import OBJECTIVES
-from condkl.studies import RunFailedError, run
+from condkl.studies import RunFailedError, engine, run
 from condkl.studies.config import config_from
-from condkl.studies.engine import compiler_found, machine, source_hash
+from condkl.studies.engine import compiler_found, initial_model, machine, source_hash
 from condkl.vae import HierarchicalVAE
 
 
@@ -99,8 +100,8 @@ def test_a_setting_of_the_record_leaves_the_training_as_it_is(change, results):
 def test_the_provenance_says_what_stands_behind_the_numbers(results):
     provenance = results[0].provenance
     assert set(provenance) == {
-        *("commit", "sources", "packages", "python", "machine", "device", "dtype", "compiled", "threads", "seed"),
-        *("seconds", "finished"),
+        *("commit", "sources", "packages", "python", "machine", "device", "dtype", "compiled", "compiler", "threads"),
+        *("seed", "seconds", "finished"),
     }
     assert provenance["sources"] == source_hash()
     assert provenance["machine"] == machine()
@@ -108,6 +109,23 @@ def test_the_provenance_says_what_stands_behind_the_numbers(results):
     assert (provenance["compiled"], provenance["threads"], provenance["seed"]) == (False, 1, 0)
     assert (provenance["device"], provenance["dtype"]) == (str(torch.zeros(()).device), "torch.float32")
     assert json.loads(json.dumps(provenance)) == provenance
+
+
+def test_weights_that_the_very_last_step_broke_are_not_recorded(monkeypatch):
+    monkeypatch.setattr(engine, "mean_terms", lambda *args: {"elbo": math.nan, "R": math.nan, "A": 1.0, "C": 1.0})
+    with pytest.raises(RunFailedError, match=r"step 6: the term elbo on the validation images became nan"):
+        run(replace(TINY, validate_every=100))
+
+
+def test_threads_of_one_process_start_from_the_weights_of_their_seeds():
+    alone = {seed: initial_model(replace(TINY, seed=seed)) for seed in range(4)}
+    with ThreadPoolExecutor(4) as executor:
+        seeds = [seed for _ in range(10) for seed in range(4)]
+        for seed, model in zip(
+            seeds, executor.map(lambda seed: initial_model(replace(TINY, seed=seed)), seeds), strict=True
+        ):
+            for one, other in zip(model.parameters(), alone[seed].parameters(), strict=True):
+                assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

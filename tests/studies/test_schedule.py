@@ -68,6 +68,7 @@ def test_a_study_trains_and_records_what_is_missing_and_nothing_else(thread, res
     for record, result in zip(store.read_study("tiny", STUDY), results, strict=True):
         assert same(record, result)
     assert run_study("tiny", STUDY, None, cache, progress=False).recorded == []
+    assert list(cache.rglob("*.safetensors")) == [], "a recorded run needs no state"
 
 
 def test_a_deleted_record_is_made_again_with_the_same_numbers(recorded, results, thread, cache):

@@ -1,24 +1,26 @@
 """Where a run in progress leaves its state, so that it goes on to the last bit after any kind of death.
 
-A state is a safetensors file and `state.json`, which names that file and its SHA-256. Each is written beside its place
-and then moved into it, the JSON last: whenever the process dies, `state.json` describes a whole state or is not there.
+A state is a safetensors file and `state.json`, which names that file and its SHA-256, says what made the state, and
+is sealed by its own SHA-256. Each is written beside its place and then moved into it, the JSON last: whenever the
+process dies, `state.json` describes a whole state or is not there.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from condkl.data import data_folder
+from condkl.studies.config import canonical_json
 from condkl.training import State
 from condkl.vae import HierarchicalVAE
 
@@ -39,9 +41,12 @@ class Cache:
 
     Attributes:
         folder: a folder of its own.
+        made_by: what the numbers depend on besides the config (sources, machine, compiled or not), as JSON knows it. A
+            state that something else made is not gone on from: the record would be of two makings.
     """
 
     folder: Path
+    made_by: dict[str, Any] = field(default_factory=dict)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -51,11 +56,11 @@ class Cache:
             RunBusyError: if another process holds it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RunBusyError(f"{self.folder}: another process is training this run. Wait for it.") from error
+        try:
+            hold = FileLock(self.folder / "lock").acquire(timeout=0)
+        except Timeout as error:
+            raise RunBusyError(f"{self.folder}: another process is training this run. Wait for it.") from error
+        with hold:
             yield
 
     def save(self, state: State, seconds: float) -> None:
@@ -68,24 +73,33 @@ class Cache:
             "file": name,
             "sha256": hashlib.sha256(raw).hexdigest(),
             "seconds": seconds,
+            "made_by": self.made_by,
             "rows": state.rows,
         }
-        _write(self.folder / "state.json", json.dumps(description).encode())
+        _write(self.folder / "state.json", json.dumps(description | {"seal": _seal(description)}).encode())
         for old in self.folder.glob("step-*.safetensors"):
             if old.name != name:
                 old.unlink()
 
     def peek(self) -> dict[str, Any] | None:
-        """What `state.json` says, or None if there is no state."""
+        """What `state.json` says, or None if there is none, or one that is not as it was written."""
         try:
-            return json.loads((self.folder / "state.json").read_text())
-        except (OSError, ValueError):  # no file, no text, or no JSON
+            said = json.loads((self.folder / "state.json").read_text())
+            seal = said.pop("seal")
+        except (OSError, ValueError, KeyError, AttributeError):  # no file, no text, no JSON, no seal
             return None
+        return said if seal == _seal(said) else None
+
+    def clear(self) -> None:
+        """Delete the state; the run is recorded."""
+        with self.held():
+            for path in [self.folder / "state.json", *self.folder.glob("step-*.safetensors")]:
+                path.unlink(missing_ok=True)
 
     def load(self, model: HierarchicalVAE) -> tuple[State, float]:
-        """The saved state, put into `model`, and the seconds behind it; the start if there is none, or a broken one."""
+        """The saved state, put into `model`, and the seconds behind it; the start if none is there that can be used."""
         state, said = State.start(model), self.peek()
-        if said is None:
+        if said is None or said["made_by"] != self.made_by:
             return state, 0.0
         try:
             raw = (self.folder / said["file"]).read_bytes()
@@ -107,6 +121,10 @@ def _tensors(state: State) -> dict[str, Tensor]:
     weights = [p.detach() for p in state.model.parameters()]
     kinds = {"weight": weights, "first": state.first, "second": state.second}
     return {f"{kind}.{name}": t for kind, ts in kinds.items() for name, t in zip(names, ts, strict=True)}
+
+
+def _seal(description: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(description).encode()).hexdigest()
 
 
 def _write(path: Path, raw: bytes) -> None:

@@ -49,6 +49,10 @@ class RunConfig:
     likelihood_samples: int = 0
 
     def __post_init__(self) -> None:
+        if self.skip not in (False, True):
+            raise ValueError(f"skip: expected True or False, got {self.skip!r}.")
+        for name, kind in (("skip", bool), ("learning_rate", float), ("phi_rate", float)):
+            object.__setattr__(self, name, kind(getattr(self, name)))  # 1 and 1.0 are one config, and have one id
         objective(self.objective)
         self.plan()
         at_least_one("validate_every", self.validate_every)

@@ -2,10 +2,12 @@
 
 import contextlib
 import hashlib
+import math
 import os
 import platform
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +31,8 @@ from condkl.vae import HierarchicalVAE
 
 _EVALUATION_SEED = 0  # the same binarisation and latents' noise for every run, so that runs compare in pairs
 _GRID = 8  # prior samples: so many v, with so many u each
-_SOURCES = ("vae", "objective", "training", "gradients", "evaluation", "data", "studies/engine")
+_SOURCES = ("vae", "objective", "training", "gradients", "evaluation", "data", "controlled", "studies/engine")
+_SEEDING = threading.Lock()  # around the global stream of random numbers
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,10 @@ def run(config: RunConfig, cache: Path | None = None, compiled: bool = False, de
     """
     torch.set_num_threads(1)  # runs share a machine: one thread each is faster, and never collapses
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    origin = {"commit": _commit(), "sources": source_hash()}  # now: files may change while the run goes on
-    store = Cache(cache / config.id) if cache else None
+    # Now, because files may change while the run goes on.
+    origin = {"commit": _commit(), "sources": source_hash(), "machine": machine(), "compiled": compiled}
+    made_by = {name: origin[name] for name in ("sources", "machine", "compiled")}
+    store = Cache(cache / config.id, made_by) if cache else None
     with store.held() if store else contextlib.nullcontext():
         model = initial_model(config, device)
         state, before = store.load(model) if store else (State.start(model), 0.0)
@@ -85,13 +90,13 @@ def run(config: RunConfig, cache: Path | None = None, compiled: bool = False, de
         training = before + time.perf_counter() - start
         samples = _final(config, model)
         seconds = {"training": training, "evaluation": before + time.perf_counter() - start - training}
-        return RunResult(config, metrics_table(state), samples, origin | _provenance(config, model, compiled, seconds))
+        return RunResult(config, metrics_table(state), samples, origin | _provenance(config, model, seconds))
 
 
 def initial_model(config: RunConfig, device: str = "auto") -> HierarchicalVAE:
     """The model before training: its weights depend on the seed and the sizes alone, its last bias on the data."""
     images = load(config.data, "train")
-    with torch.random.fork_rng(devices=[]):
+    with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = HierarchicalVAE(config.latents, config.hidden, config.skip, pixels=images.shape[1])
     place = "cuda" if torch.cuda.is_available() else "cpu"
@@ -111,6 +116,7 @@ def trained(config: RunConfig, state: State, compiled: bool = False) -> Iterator
                 means = mean_terms(state.model, validation, _EVALUATION_SEED)
                 counts = units(state.model, validation, _EVALUATION_SEED).active()
                 state.rows[-1] |= {f"val_{name}": value for name, value in means.items()} | counts
+                _stop_at_non_finite(means, state.step)
             yield state
     except NonFiniteLossError as error:
         raise RunFailedError(f"{config.label}: {error} Config: {config.canonical()}") from error
@@ -134,6 +140,13 @@ def machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "torch": torch.__version__,
     }
+
+
+def _stop_at_non_finite(means: dict[str, float], step: int) -> None:
+    """A loss is checked before the step that follows it; this looks at what the last step made."""
+    for name, value in means.items():
+        if not math.isfinite(value):
+            raise NonFiniteLossError(step, f"{name} on the validation images", value)
 
 
 def _final(config: RunConfig, model: HierarchicalVAE) -> dict[str, np.ndarray]:
@@ -165,15 +178,14 @@ def _prior_samples(model: HierarchicalVAE) -> dict[str, Tensor]:
     }
 
 
-def _provenance(config: RunConfig, model: HierarchicalVAE, compiled: bool, seconds: dict[str, float]) -> dict[str, Any]:
+def _provenance(config: RunConfig, model: HierarchicalVAE, seconds: dict[str, float]) -> dict[str, Any]:
     parameter = next(model.parameters())
     return {
         "packages": {name: version(name) for name in ("condkl", "torch", "numpy", "pandas", "safetensors")},
         "python": platform.python_version(),
-        "machine": machine(),
         "device": str(parameter.device),
         "dtype": str(parameter.dtype),
-        "compiled": compiled,
+        "compiler": _compiler(),
         "threads": torch.get_num_threads(),
         "seed": config.seed,
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
@@ -193,6 +205,15 @@ def _commit() -> str | None:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _compiler() -> str | None:
+    """What the C++ compiler says of itself, or None without one."""
+    command = [os.environ.get("CXX", "g++"), "--version"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
         return None
 
 

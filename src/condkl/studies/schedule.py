@@ -94,7 +94,7 @@ def run_study(
             while pending:
                 done, pending = wait(pending, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
-                    _collect(name, future, futures[future], outcome)
+                    _collect(name, future, futures[future], outcome, cache)
                 _show(bar, missing, outcome, cache)
     except BaseException:
         _cancel(futures)
@@ -152,13 +152,14 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _collect(name: str, future: "Future[RunResult]", config: RunConfig, outcome: Outcome) -> None:
+def _collect(name: str, future: "Future[RunResult]", config: RunConfig, outcome: Outcome, cache: Path) -> None:
     try:
         result = future.result()
     except RunFailedError as error:
         outcome.failed.append(str(error))
         return
     store.write(name, result)
+    Cache(cache / config.id).clear()
     outcome.recorded.append(config)
 
 
