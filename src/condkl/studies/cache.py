@@ -86,7 +86,7 @@ class Cache:
         try:
             said = json.loads((self.folder / "state.json").read_text())
             seal = said.pop("seal")
-        except (OSError, ValueError, KeyError, AttributeError):  # no file, no text, no JSON, no seal
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no file, no text, no JSON, no seal
             return None
         return said if seal == _seal(said) else None
 
