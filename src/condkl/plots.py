@@ -18,6 +18,7 @@ COLOURS = {
     "kl_warm_up": "#E69F00",
     "free_bits": "#B8A200",
     "prior_mixture": "#882255",
+    "fast_phi": "#AA4499",
 }
 NAMES = {
     "full": "full gradient",
@@ -28,6 +29,7 @@ NAMES = {
     "kl_warm_up": "KL warm-up",
     "free_bits": "free bits",
     "prior_mixture": "φ on p(v) too",
+    "fast_phi": "φ five times faster",
 }
 
 

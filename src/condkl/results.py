@@ -47,7 +47,7 @@ class Interval:
         return f"{self:.2f}"
 
     def __format__(self, spec: str) -> str:
-        return f"{self.mean:{spec}} ± {self.half:{spec}}".replace("-", "−")
+        return f"{self.mean:{spec}} ± {self.half:{spec.lstrip('+')}}".replace("-", "−")
 
 
 def interval(values: Sequence[float] | pd.Series) -> Interval:
@@ -169,7 +169,7 @@ class Source:
         commits = ", ".join(sorted({str(commit)[:8] for commit in self.runs["commit"]}))
         names = ", ".join(dict.fromkeys(self.runs["study"]))
         return (
-            f"{len(self.runs)} recorded runs of {names}, {span}, on {places}, "
+            f"{len(self.runs)} recorded run{'s' * (len(self.runs) > 1)} of {names}, {span}, on {places}, "
             f"{self.runs['hours'].sum():.1f} hours in all, recorded at {commits}"
         )
 
