@@ -35,10 +35,15 @@ PAGE_FILES := $(shell find $(PAGES) -type f ! -name '*.pyc' 2>/dev/null)
 FIND_INPUTS := find src/condkl data -type f ! -name '*.pyc' ! -name '*.md' ! -path '*/.*' ! -path 'data/runs/*' ! -path 'src/condkl/bench/*' 2>/dev/null | LC_ALL=C sort
 INPUTS := $(shell $(FIND_INPUTS)) pyproject.toml constraints.txt
 
+# What the chapters on the studies compute from besides.
+FIND_RUNS := find data -type f -path 'data/runs/*' ! -name '*.md' ! -path '*/.*' | LC_ALL=C sort
+STUDIED := $(filter $(BUILD)/executed/09_% $(BUILD)/executed/10_% $(BUILD)/executed/11_%,$(EXECUTED))
+
 # A deleted file is newer than nothing, so make alone would not see it. The lists of names do: they are rewritten,
 # while this file is read, when a name came or went.
 remember = $(shell mkdir -p $(BUILD); $(2) | cmp -s - $(1) || { $(2); } > $(1))
 $(call remember,$(BUILD)/inputs.list,$(FIND_INPUTS))
+$(call remember,$(BUILD)/runs.list,$(FIND_RUNS))
 $(call remember,$(BUILD)/pages.list,echo $(sort $(CHAPTERS) $(PAGE_FILES)))
 
 help: ## list the targets
@@ -115,6 +120,8 @@ clean: ## delete what was built (not .venv)
 	for python in python3.11 python3; do $$python -c '' 2>/dev/null && break; done; $$python -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[book,test,dev]"
 	touch $@
+
+$(STUDIED): $(shell $(FIND_RUNS)) $(BUILD)/runs.list
 
 # Executed once, for the tests and for the site. The copy moves into place only when all its cells ran, and is dated by
 # the start of the run: an edit made meanwhile makes it stale.

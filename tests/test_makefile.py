@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CHAPTERS = ("01_first", "02_second")
+CHAPTERS = ("01_first", "02_second", "10_studied")
 # Plays pytest (its "run" of a notebook leaves the copy as it is), jupyter-book (makes a page), venv and pip.
 STUB = """#!/bin/sh
 echo "$0 $*" >> "$LOG"
@@ -92,10 +92,18 @@ def test_an_input_of_the_chapters_executes_all_of_them(built_project, name):
     assert built_project.make("book", "PY=python3") == []
 
 
-@pytest.mark.parametrize("name", ["data/runs/s/1/metrics.csv", "src/condkl/bench/a.py"])
+@pytest.mark.parametrize("name", ["data/runs/README.md", "src/condkl/bench/a.py"])
 def test_what_no_chapter_reads_executes_nothing(built_project, name):
     built_project.edit(name)
     assert built_project.make("book", "PY=python3") == []
+
+
+def test_a_recorded_run_that_comes_changes_or_goes_executes_the_chapters_on_the_studies(built_project):
+    record = "data/runs/s/1/metrics.csv"
+    for change in (built_project.edit, built_project.edit, lambda name: (built_project.folder / name).unlink()):
+        change(record)
+        assert built_project.executed("book", "PY=python3") == ["10_studied"]
+        assert built_project.make("book", "PY=python3") == []
 
 
 def test_a_deleted_module_executes_all_chapters(built_project):

@@ -166,21 +166,23 @@ class Source:
         seeds = sorted(set(self.runs["seed"]))
         span = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
         places = ", ".join(sorted(set(self.runs["processor"] + " (" + self.runs["device"] + ")")))
-        commits = ", ".join(sorted({str(commit)[:8] for commit in self.runs["commit"]}))
         names = ", ".join(dict.fromkeys(self.runs["study"]))
         return (
             f"{len(self.runs)} recorded run{'s' * (len(self.runs) > 1)} of {names}, {span}, on {places}, "
-            f"{self.runs['hours'].sum():.1f} hours in all, recorded at {commits}"
+            f"{self.runs['hours'].sum():.1f} hours in all"
         )
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         csv = base64.b64encode(self.data.to_csv(index=False).encode()).decode()
         link = f'<a download="{self.name}.csv" href="data:text/csv;base64,{csv}">Data of this figure or table (CSV)</a>'
-        ids = " ".join(f"<code>{run[:8]}</code>" for run in self.runs["run"])
+        ids, commits = (
+            " ".join(f"<code>{name[:8]}</code>" for name in dict.fromkeys(self.runs[column].astype(str)))
+            for column in ("run", "commit")
+        )
         text = f"Source: {self}."
         html = (
             f'<div class="source"><details><summary>{escape(text)}</summary><p>Folders in <code>data/runs</code>: '
-            f"{ids}</p></details><p>{link}</p></div>"
+            f"{ids}</p><p>Trained from the sources at commit {commits}</p></details><p>{link}</p></div>"
         )
         return {"text/html": html, "text/plain": text}
 
