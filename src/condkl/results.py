@@ -11,12 +11,10 @@ import pandas as pd
 from scipy import stats
 
 from condkl.studies import store
-from condkl.studies.config import RunConfig
 from condkl.studies.engine import RunResult
 from condkl.studies.plans import EPOCH, STUDIES
 
 _LEVEL = 0.95
-_SETTINGS = ("study", "run", "way", "decoder", "data", "seed")
 
 
 @dataclass(frozen=True)
@@ -71,10 +69,11 @@ def runs(*studies: str) -> pd.DataFrame:
     """The end of every recorded run of those studies, a row each.
 
     Returns:
-        Columns `study`, `run` (its id), `way` (the objective, or "fast_phi"), `decoder` ("p(x|u)", "p(x|u,v)" or
-        "one layer"), `data`, `seed`, `epochs`; on the test images `elbo`, `R`, `A`, `C` and `log_likelihood`, a mean of
-        importance-weighted estimates, in nats; on the validation images `val_elbo`, `val_R`, `val_A`, `val_C`, in nats,
-        `active_v`, `active_u`; `hours`, `processor`, `device`, `commit`, `finished`.
+        What tells runs apart: `study`, `run` (its id), `way` (the objective, or "fast_phi"), `decoder` ("p(x|u)",
+        "p(x|u,v)" or "one layer"), `data`, `seed`, `epochs`. What stands behind them: `hours`, `processor`, `device`,
+        `commit`, `finished`. On the test images `elbo`, `R`, `A`, `C` and `log_likelihood`, a mean of
+        importance-weighted estimates, in nats. On the validation images `val_elbo`, `val_R`, `val_A`, `val_C`, in
+        nats, `active_v`, `active_u`.
 
     Raises:
         RecordError: if a run has no record; the message names the command that makes it.
@@ -87,13 +86,13 @@ def curves(*studies: str) -> pd.DataFrame:
     """The course of every recorded run of those studies, a row for each epoch of each run.
 
     Returns:
-        The settings' columns of `runs`, `epoch`, and the record's columns (see `RunResult.metrics`).
+        The columns of `runs` up to `finished`, then `epoch`, and the record's columns (see `RunResult.metrics`).
 
     Raises:
         RecordError, KeyError: as for `runs`.
     """
     tables = [
-        record.metrics.assign(**_settings(study, record.config), epoch=record.metrics["step"] / EPOCH)
+        record.metrics.assign(**_origin(study, record), epoch=record.metrics["step"] / EPOCH)
         for study, record in _records(studies)
     ]
     return pd.concat(tables, ignore_index=True)
@@ -173,7 +172,7 @@ class Source:
         )
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        csv = base64.b64encode(self.data.to_csv(index=False).encode()).decode()
+        csv = base64.b64encode(self.data.to_csv(index=False, float_format="%.6g").encode()).decode()
         link = f'<a download="{self.name}.csv" href="data:text/csv;base64,{csv}">Data of this figure or table (CSV)</a>'
         ids, commits = (
             " ".join(f"<code>{name[:8]}</code>" for name in dict.fromkeys(self.runs[column].astype(str)))
@@ -193,35 +192,39 @@ def source(data: pd.DataFrame, name: str, table: pd.DataFrame) -> Source:
     Args:
         data: the numbers shown.
         name: a file's name without suffix.
-        table: rows of `runs`, or of `curves`, whose runs are then looked up.
+        table: rows of `runs` or of `curves`.
     """
-    studies = list(dict.fromkeys(table["study"]))
-    known = runs(*studies)
-    return Source(data, name, known[known["run"].isin(set(table["run"]))])
+    return Source(data, name, table.drop_duplicates("run"))
 
 
 def _records(studies: Sequence[str]) -> list[tuple[str, RunResult]]:
     return [(study, record) for study in studies for record in store.read_study(study, STUDIES[study])]
 
 
-def _settings(study: str, config: RunConfig) -> dict[str, Any]:
-    decoder = "one layer" if len(config.latents) == 1 else "p(x|u,v)" if config.skip else "p(x|u)"
-    way = config.objective if config.phi_rate == 1 else "fast_phi"
-    return dict(zip(_SETTINGS, (study, config.id, way, decoder, config.data, config.seed), strict=True))
-
-
-def _row(study: str, record: RunResult) -> dict[str, Any]:
-    config, samples, provenance = record.config, record.samples, record.provenance
-    last = record.metrics.iloc[-1]
+def _origin(study: str, record: RunResult) -> dict[str, Any]:
+    config, provenance = record.config, record.provenance
     return {
-        **_settings(study, config),
+        "study": study,
+        "run": config.id,
+        "way": config.objective if config.phi_rate == 1 else "fast_phi",
+        "decoder": "one layer" if len(config.latents) == 1 else "p(x|u,v)" if config.skip else "p(x|u)",
+        "data": config.data,
+        "seed": config.seed,
         "epochs": config.steps / EPOCH,
-        **dict(zip(("elbo", "R", "A", "C"), samples["test"].tolist(), strict=True)),
-        "log_likelihood": float(samples["log_likelihood"].mean()) if config.likelihood_images else math.nan,
-        **{name: last[name] for name in last.index if name.startswith(("val_", "active_"))},
         "hours": sum(provenance["seconds"].values()) / 3600,
         "processor": provenance["machine"]["processor"],
         "device": provenance["machine"]["device"],
         "commit": provenance["commit"],
         "finished": provenance["finished"],
+    }
+
+
+def _row(study: str, record: RunResult) -> dict[str, Any]:
+    samples = record.samples
+    last = record.metrics.iloc[-1]
+    return {
+        **_origin(study, record),
+        **dict(zip(("elbo", "R", "A", "C"), samples["test"].tolist(), strict=True)),
+        "log_likelihood": float(samples["log_likelihood"].mean()) if "log_likelihood" in samples else math.nan,
+        **{name: last[name] for name in last.index if name.startswith(("val_", "active_"))},
     }

@@ -1,0 +1,13 @@
+"""The numbers behind the book's three interactive figures: every curve at every position of every control.
+
+The pages look them up. No formula is written twice, once here and once in a script.
+"""
+
+from collections.abc import Callable
+
+from condkl.explorers.density import density
+from condkl.explorers.flow import flow
+from condkl.explorers.tables import Explorer
+from condkl.explorers.tempering import tempering
+
+EXPLORERS: dict[str, Callable[[], Explorer]] = {"density": density, "flow": flow, "tempering": tempering}

@@ -1,0 +1,137 @@
+"""The first window of a run, trained here and now, beside the recorded seeds of its setting.
+
+A record says what one machine found. Its first window takes seconds on any machine, and shows whether the record can be
+repeated there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from condkl.studies import store
+from condkl.studies.config import RunConfig
+from condkl.studies.engine import initial_model, trained
+from condkl.studies.plans import STUDIES
+from condkl.training import State
+
+TERMS = ("elbo", "R", "A", "C")
+LEVEL = 0.999  # of the interval in which a repetition has to lie: four terms are looked at
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The means of a first window, beside those of the recorded seeds of the same setting.
+
+    Attributes:
+        config: the setting and the seed.
+        here: the means found here, in nats: `elbo`, `R`, `A`, `C`.
+        seeds: the recorded means, a row for each seed, those terms as columns; no row if nothing is recorded.
+    """
+
+    config: RunConfig
+    here: pd.Series
+    seeds: pd.DataFrame
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each term: `here`; with records `recorded`, the same seed's; with two or more `low` and `high`.
+
+        Between `low` and `high` the next seed lies with probability 0.999, if seeds vary normally.
+        """
+        table = pd.DataFrame({"here": self.here})
+        if len(self.seeds):
+            same = self.seeds.reindex([self.config.seed])
+            table["recorded"] = same.iloc[0]
+        if len(self.seeds) > 1:
+            table[["low", "high"]] = prediction_interval(self.seeds)
+        return table
+
+    @property
+    def inside(self) -> bool | None:
+        """Whether each term lies in the interval of the next seed; None with fewer than two recorded seeds."""
+        if len(self.seeds) < 2:
+            return None
+        table = self.table
+        return bool(((table["low"] <= table["here"]) & (table["here"] <= table["high"])).all())
+
+    def __str__(self) -> str:
+        if self.inside is None:
+            found = f"only {len(self.seeds)} recorded seed" if len(self.seeds) else "no record"
+            return f"there is {found} of this setting to compare with"
+        table = self.table
+        off = table.index[(table["here"] < table["low"]) | (table["here"] > table["high"])]
+        where = f"OUTSIDE ({', '.join(off)})" if len(off) else "inside"
+        return f"{where} the {LEVEL:.1%} prediction interval of {len(self.seeds)} recorded seeds"
+
+
+def prediction_interval(values: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+    """Where one more row would lie: mean ± t s √(1 + 1/n) of each column, Student's t with n - 1 degrees of freedom.
+
+    Args:
+        values: a row for each seed.
+        level: the probability that the next value lies inside, if the values are independent and normal.
+
+    Returns:
+        A row for each column, `low` and `high`.
+
+    Raises:
+        ValueError: with fewer than two rows: there is no spread to go by.
+
+    Example:
+        >>> prediction_interval(pd.DataFrame({"elbo": [-1.0, 0.0, 1.0]}), level=0.95).round(2)
+               low  high
+        elbo -4.97  4.97
+    """
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"values: expected two rows or more, got {n}. A single seed has no spread.")
+    half = stats.t.ppf(0.5 + level / 2, n - 1) * np.sqrt(1 + 1 / n) * values.std()
+    return pd.DataFrame({"low": values.mean() - half, "high": values.mean() + half})
+
+
+def beside(config: RunConfig, here: Mapping[str, float]) -> Beside:
+    """The means `here` of a first window, beside the records of that setting; a record that is missing is left out.
+
+    Args:
+        config: the setting and the seed.
+        here: `elbo`, `R`, `A` and `C` in nats, and what else there may be.
+
+    Raises:
+        ValueError: if a term is missing.
+        RecordError: if a record is broken.
+    """
+    missing = [name for name in TERMS if name not in here]
+    if missing:
+        raise ValueError(f"here: expected {', '.join(TERMS)}, got none of {', '.join(missing)}.")
+    return Beside(config, pd.Series({name: float(here[name]) for name in TERMS}), _recorded(config))
+
+
+def first_window(config: RunConfig) -> Beside:
+    """Train the first window of that run on the CPU, in one thread, uncompiled, and set it beside the records.
+
+    Raises:
+        RunFailedError: if training diverges.
+        RecordError: if a record is broken.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        state = next(trained(config, State.start(initial_model(config, "cpu"))))
+    finally:
+        torch.set_num_threads(threads)
+    return beside(config, state.rows[0])
+
+
+def _recorded(config: RunConfig) -> pd.DataFrame:
+    """The first rows of the recorded seeds of that setting, in any study."""
+    rows = {
+        other.seed: store.read(study, other).metrics.iloc[0][list(TERMS)].astype(float)
+        for study, configs in STUDIES.items()
+        for other in configs
+        if replace(other, seed=config.seed) == config and store.record_folder(study, other).exists()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(TERMS)).sort_index()
