@@ -30,9 +30,9 @@ CHAPTERS := $(wildcard book/*.ipynb)
 EXECUTED := $(CHAPTERS:book/%=$(BUILD)/executed/%)
 PAGES := $(filter-out $(BUILD) $(CHAPTERS),$(wildcard book/*))
 PAGE_FILES := $(shell find $(PAGES) -type f ! -name '*.pyc' 2>/dev/null)
-# What every chapter computes from: the library (not its benchmark), the data (not its prose, nor the recorded runs)
+# What every chapter computes from: the library (not its benchmark, nor what the explorers show), the data (not its prose, nor the recorded runs)
 # and the versions.
-FIND_INPUTS := find src/condkl data -type f ! -name '*.pyc' ! -name '*.md' ! -path '*/.*' ! -path 'data/runs/*' ! -path 'src/condkl/bench/*' 2>/dev/null | LC_ALL=C sort
+FIND_INPUTS := find src/condkl data -type f ! -name '*.pyc' ! -name '*.md' ! -path '*/.*' ! -path 'data/runs/*' ! -path 'src/condkl/bench/*' ! -path 'src/condkl/explorers/*' 2>/dev/null | LC_ALL=C sort
 INPUTS := $(shell $(FIND_INPUTS)) pyproject.toml constraints.txt
 
 # What the chapters on the studies compute from besides.
@@ -134,7 +134,7 @@ $(BUILD)/executed/%.ipynb: book/%.ipynb $(INPUTS) $(BUILD)/inputs.list | $(ENV)
 
 # Built whole or not at all: Sphinx's own increments leave stale sidebars, glued numbers and removed pages behind, and
 # forget the warnings of the failed build before; a whole build takes seconds. jupyter-book has no `python -m`.
-$(SITE): $(EXECUTED) $(PAGE_FILES) $(BUILD)/pages.list constraints.txt | $(ENV)
+$(SITE): $(EXECUTED) $(PAGE_FILES) $(wildcard src/condkl/explorers/*.py) $(BUILD)/pages.list constraints.txt | $(ENV)
 	@rm -rf $(BUILD)/html $(BUILD)/source $(BUILD)/sphinx; mkdir -p $(BUILD)/source; touch $(BUILD)/site.start
 	@cp -R $(PAGES) $(EXECUTED) $(BUILD)/source
 	@echo "building the site"; $(PY) -c 'from jupyter_book.cli.main import main; main()' build -q -W -n --keep-going \

@@ -106,6 +106,13 @@ def test_a_recorded_run_that_comes_changes_or_goes_executes_the_chapters_on_the_
         assert built_project.make("book", "PY=python3") == []
 
 
+def test_what_the_explorers_show_rebuilds_the_site_and_executes_nothing(built_project):
+    for _ in range(2):  # it comes, and it changes
+        built_project.edit("src/condkl/explorers/a.py")
+        calls = built_project.make("book", "PY=python3")
+        assert (built(calls), len(calls)) == (1, 1)
+
+
 def test_a_deleted_module_executes_all_chapters(built_project):
     (built_project.folder / "src/condkl/b.py").unlink()
     assert built_project.executed("book", "PY=python3") == sorted(CHAPTERS)

@@ -7,19 +7,15 @@ repeated there.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 
 from condkl.studies import store
 from condkl.studies.config import RunConfig
 from condkl.studies.engine import initial_model, trained
 from condkl.studies.plans import STUDIES
+from condkl.studies.verify import LEVEL, TERMS, prediction_interval
 from condkl.training import State
-
-TERMS = ("elbo", "R", "A", "C")
-LEVEL = 0.999  # of the interval in which a repetition has to lie: four terms are looked at
 
 
 @dataclass(frozen=True)
@@ -66,31 +62,6 @@ class Beside:
         off = table.index[(table["here"] < table["low"]) | (table["here"] > table["high"])]
         where = f"OUTSIDE ({', '.join(off)})" if len(off) else "inside"
         return f"{where} the {LEVEL:.1%} prediction interval of {len(self.seeds)} recorded seeds"
-
-
-def prediction_interval(values: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
-    """Where one more row would lie: mean ± t s √(1 + 1/n) of each column, Student's t with n - 1 degrees of freedom.
-
-    Args:
-        values: a row for each seed.
-        level: the probability that the next value lies inside, if the values are independent and normal.
-
-    Returns:
-        A row for each column, `low` and `high`.
-
-    Raises:
-        ValueError: with fewer than two rows: there is no spread to go by.
-
-    Example:
-        >>> prediction_interval(pd.DataFrame({"elbo": [-1.0, 0.0, 1.0]}), level=0.95).round(2)
-               low  high
-        elbo -4.97  4.97
-    """
-    n = len(values)
-    if n < 2:
-        raise ValueError(f"values: expected two rows or more, got {n}. A single seed has no spread.")
-    half = stats.t.ppf(0.5 + level / 2, n - 1) * np.sqrt(1 + 1 / n) * values.std()
-    return pd.DataFrame({"low": values.mean() - half, "high": values.mean() + half})
 
 
 def beside(config: RunConfig, here: Mapping[str, float]) -> Beside:

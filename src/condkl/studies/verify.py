@@ -14,7 +14,8 @@ from condkl.studies.config import RunConfig
 from condkl.studies.engine import RunResult, compiler_found, initial_model, machine, metrics_table, trained
 from condkl.training import State
 
-_LEVEL = 0.999  # of the interval in which a repetition on another kind of machine has to lie
+TERMS = ("elbo", "R", "A", "C")
+LEVEL = 0.999  # of the interval in which a repetition on another kind of machine has to lie: four terms are looked at
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,35 @@ def replay(record: RunResult, seeds: Sequence[RunResult]) -> Replay:
     if same:
         passed = _first_row(again) == _first_row(recorded)
         return Replay(config, same, passed, "bit for bit" if passed else f"got {again}, recorded {recorded}")
-    columns = [name for name in ("elbo", "R", "A", "C") if recorded[name].iloc[0] != 0]
-    spread = pd.concat(r.metrics.head(1) for r in seeds)[columns]
-    width = stats.t.ppf(0.5 + _LEVEL / 2, max(len(spread) - 1, 1)) * np.sqrt(1 + 1 / len(spread)) * spread.std()
-    off = (again[columns].iloc[0] - spread.mean()).abs() / width
+    columns = [name for name in TERMS if recorded[name].iloc[0] != 0]
+    ends = prediction_interval(pd.concat(r.metrics.head(1) for r in seeds)[columns])
+    off = (again[columns].iloc[0] - ends.mean(axis=1)).abs() / (ends["high"] - ends["low"]) * 2
     return Replay(config, same, bool((off <= 1).all()), f"{off.max():.2f} of the seeds' spread")
+
+
+def prediction_interval(values: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+    """Where one more row would lie: mean ± t s √(1 + 1/n) of each column, Student's t with n - 1 degrees of freedom.
+
+    Args:
+        values: a row for each seed.
+        level: the probability that the next value lies inside, if the values are independent and normal.
+
+    Returns:
+        A row for each column, `low` and `high`.
+
+    Raises:
+        ValueError: with fewer than two rows: there is no spread to go by.
+
+    Example:
+        >>> prediction_interval(pd.DataFrame({"elbo": [-1.0, 0.0, 1.0]}), level=0.95).round(2)
+               low  high
+        elbo -4.97  4.97
+    """
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"values: expected two rows or more, got {n}. A single seed has no spread.")
+    half = stats.t.ppf(0.5 + level / 2, n - 1) * np.sqrt(1 + 1 / n) * values.std()
+    return pd.DataFrame({"low": values.mean() - half, "high": values.mean() + half})
 
 
 def _repeatable(record: RunResult) -> bool:
