@@ -30,8 +30,8 @@ CHAPTERS := $(wildcard book/*.ipynb)
 EXECUTED := $(CHAPTERS:book/%=$(BUILD)/executed/%)
 PAGES := $(filter-out $(BUILD) $(CHAPTERS),$(wildcard book/*))
 PAGE_FILES := $(shell find $(PAGES) -type f ! -name '*.pyc' 2>/dev/null)
-# What every chapter computes from: the library (not its benchmark, nor what the explorers show), the data (not its prose, nor the recorded runs)
-# and the versions.
+# What every chapter computes from: the library (not its benchmark, nor what the explorers show), the data (not its
+# prose, nor the recorded runs) and the versions.
 FIND_INPUTS := find src/condkl data -type f ! -name '*.pyc' ! -name '*.md' ! -path '*/.*' ! -path 'data/runs/*' ! -path 'src/condkl/bench/*' ! -path 'src/condkl/explorers/*' 2>/dev/null | LC_ALL=C sort
 INPUTS := $(shell $(FIND_INPUTS)) pyproject.toml constraints.txt
 

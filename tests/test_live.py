@@ -8,10 +8,9 @@ import pytest
 import torch
 from scipy import stats
 
-from condkl import live
 from condkl.data import DATASETS
 from condkl.live import TERMS, beside, first_window, prediction_interval
-from condkl.studies import RunConfig, run, store
+from condkl.studies import RunConfig, run, store, verify
 from condkl.studies.engine import trained
 from condkl.studies.plans import STUDIES
 
@@ -56,12 +55,12 @@ def test_the_first_window_repeats_the_record_of_its_seed(recorded):
 def test_only_the_first_window_is_trained(recorded, monkeypatch):
     steps = []
 
-    def spy(config, state):
-        for each in trained(config, state):
+    def spy(*arguments):
+        for each in trained(*arguments):
             steps.append(each.step)
             yield each
 
-    monkeypatch.setattr(live, "trained", spy)
+    monkeypatch.setattr(verify, "trained", spy)
     first_window(MADE)
     assert steps == [MADE.every]
 

@@ -5,17 +5,15 @@ repeated there.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 import torch
 
-from condkl.studies import store
+from condkl.studies import store, verify
 from condkl.studies.config import RunConfig
-from condkl.studies.engine import initial_model, trained
 from condkl.studies.plans import STUDIES
 from condkl.studies.verify import LEVEL, TERMS, prediction_interval
-from condkl.training import State
 
 
 @dataclass(frozen=True)
@@ -51,17 +49,20 @@ class Beside:
         """Whether each term lies in the interval of the next seed; None with fewer than two recorded seeds."""
         if len(self.seeds) < 2:
             return None
-        table = self.table
-        return bool(((table["low"] <= table["here"]) & (table["here"] <= table["high"])).all())
+        return not self._outside()
 
     def __str__(self) -> str:
         if self.inside is None:
             found = f"only {len(self.seeds)} recorded seed" if len(self.seeds) else "no record"
             return f"there is {found} of this setting to compare with"
-        table = self.table
-        off = table.index[(table["here"] < table["low"]) | (table["here"] > table["high"])]
-        where = f"OUTSIDE ({', '.join(off)})" if len(off) else "inside"
+        where = "inside" if self.inside else f"OUTSIDE ({', '.join(self._outside())})"
         return f"{where} the {LEVEL:.1%} prediction interval of {len(self.seeds)} recorded seeds"
+
+    def _outside(self) -> list[str]:
+        """The terms that lie not in their intervals."""
+        table = self.table
+        inside = (table["low"] <= table["here"]) & (table["here"] <= table["high"])
+        return table.index[~inside].tolist()
 
 
 def beside(config: RunConfig, here: Mapping[str, float]) -> Beside:
@@ -91,10 +92,10 @@ def first_window(config: RunConfig) -> Beside:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        state = next(trained(config, State.start(initial_model(config, "cpu"))))
+        row = verify.first_window(config, device="cpu").iloc[0]
     finally:
         torch.set_num_threads(threads)
-    return beside(config, state.rows[0])
+    return beside(config, {str(name): value for name, value in row.items()})
 
 
 def _recorded(config: RunConfig) -> pd.DataFrame:
@@ -103,6 +104,6 @@ def _recorded(config: RunConfig) -> pd.DataFrame:
         other.seed: store.read(study, other).metrics.iloc[0][list(TERMS)].astype(float)
         for study, configs in STUDIES.items()
         for other in configs
-        if replace(other, seed=config.seed) == config and store.record_folder(study, other).exists()
+        if config.same_but_for_seed(other) and store.record_folder(study, other).exists()
     }
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(TERMS)).sort_index()

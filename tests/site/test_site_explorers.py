@@ -1,9 +1,7 @@
 """The interactive figures in a browser, opened as files: run by ``make site-test``."""
 
 import json
-import os
 import re
-import shutil
 import statistics
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ import pytest
 import test_site
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
-from test_site import AXE_RULES, CHROMIUM_ARGS, DESKTOP, PHONE, visit
+from test_site import AXE_RULES, CHROMIUM_ARGS, DESKTOP, PHONE, chromium_path, visit
 
 pytestmark = pytest.mark.site
 
@@ -45,11 +43,8 @@ def thread():
 
 @pytest.fixture(scope="module")
 def browser(thread):
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    assert path, "no chromium was found: run `make apt-chromium`, or set CHROMIUM to its path"
     playwright = thread.submit(lambda: sync_playwright().start()).result()
-    chromium = thread.submit(playwright.chromium.launch, executable_path=path, args=CHROMIUM_ARGS).result()
+    chromium = thread.submit(playwright.chromium.launch, executable_path=chromium_path(), args=CHROMIUM_ARGS).result()
     yield chromium
     thread.submit(chromium.close).result()
     thread.submit(playwright.stop).result()

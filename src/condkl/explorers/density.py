@@ -9,15 +9,15 @@ from scipy.optimize import brentq
 from scipy.special import erf
 
 from condkl._checks import as_tensor, positive
-from condkl.explorers.tables import Array, Axis, Control, Explorer, Panel, Series
+from condkl.explorers.tables import Array, Axis, Control, Explorer, Panel, Series, whole_ticks
 from condkl.hierarchical import HierarchicalGaussian
 
 F_VALUES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 BETA_VALUES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 MASSES = (0.95, 0.75, 0.5, 0.25)
-V_AXIS = Axis("v", -3, 3, {str(k).replace("-", "−"): k for k in range(-3, 4)})
-U_AXIS = Axis("u", -8, 8, {str(k).replace("-", "−"): k for k in range(-8, 9, 4)})
-LOG_AXIS = Axis("log density of u (nats)", -16, 2, {str(k).replace("-", "−"): k for k in range(-16, 1, 4)})
+V_AXIS = Axis("v", -3, 3, whole_ticks(-3, 3))
+U_AXIS = Axis("u", -8, 8, whole_ticks(-8, 8, 4))
+LOG_AXIS = Axis("log density of u (nats)", -16, 2, whole_ticks(-16, 0, 4))
 
 
 def highest_density(F: float, beta: float, mass: float) -> Array:

@@ -26,6 +26,8 @@ KL_AXIS = Axis("KL (nats)", 1e-4, 1e4, _TENTHS, log=True)
 def trajectory(r: float, lam: float, time: Array) -> Array:
     """(log y, log E) at chosen times from y = 1, E = r for β = 1: (log y)' = 2 - 2y - 2λyE, (log E)' = -2y.
 
+    The page needs well over a hundred of these. `dynamics.flow` takes about a second for each, this a hundredth of it.
+
     Args:
         r: the misfit E at the start, above 0.
         lam: λ, in [0, 1].

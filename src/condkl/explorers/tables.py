@@ -38,6 +38,11 @@ class Axis:
         return np.asarray((at - low) / (high - low))
 
 
+def whole_ticks(low: int, high: int, step: int = 1) -> dict[str, float]:
+    """Ticks at whole numbers from `low` to `high`, by their text."""
+    return {str(k).replace("-", "−"): k for k in range(low, high + 1, step)}
+
+
 @dataclass(frozen=True)
 class Series:
     """A curve, an area or a dot at each position of the controls that it depends on.

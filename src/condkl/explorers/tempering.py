@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from condkl.explorers.tables import Array, Axis, Control, Explorer, Panel, Series
+from condkl.explorers.tables import Array, Axis, Control, Explorer, Panel, Series, whole_ticks
 from condkl.linear import elbo_gap, exact_posterior, rho, tempered_posterior
 
 SLOPE, DATUM = 1.5, 1.3
 VARIANCES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 LAMBDA_VALUES = tuple(k / 10 for k in range(11))
 V = torch.linspace(-3, 3, 121, dtype=torch.float64)
-V_AXIS = Axis("v", -3, 3, {str(k).replace("-", "−"): k for k in range(-3, 4)})
+V_AXIS = Axis("v", -3, 3, whole_ticks(-3, 3))
 DENSITY_AXIS = Axis("density of v", 0, 2, {"0": 0.0, "0.5": 0.5, "1": 1.0, "1.5": 1.5, "2": 2.0})
 LAMBDA_AXIS = Axis("λ", -0.03, 1.03, {"0": 0.0, "0.5": 0.5, "1": 1.0})
 GAP_AXIS = Axis("ELBO lost (nats)", -0.04, 1.3, {"0": 0.0, "0.4": 0.4, "0.8": 0.8, "1.2": 1.2})

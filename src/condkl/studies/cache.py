@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from condkl.data import data_folder
-from condkl.studies.config import canonical_json
+from condkl.studies.config import digest
 from condkl.training import State
 from condkl.vae import HierarchicalVAE
 
@@ -76,7 +76,7 @@ class Cache:
             "made_by": self.made_by,
             "rows": state.rows,
         }
-        _write(self.folder / "state.json", json.dumps(description | {"seal": _seal(description)}).encode())
+        _write(self.folder / "state.json", json.dumps(description | {"seal": digest(description)}).encode())
         for old in self.folder.glob("step-*.safetensors"):
             if old.name != name:
                 old.unlink()
@@ -88,7 +88,7 @@ class Cache:
             seal = said.pop("seal")
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no file, no text, no JSON, no seal
             return None
-        return said if seal == _seal(said) else None
+        return said if seal == digest(said) else None
 
     def clear(self) -> None:
         """Delete the state; the run is recorded."""
@@ -121,10 +121,6 @@ def _tensors(state: State) -> dict[str, Tensor]:
     weights = [p.detach() for p in state.model.parameters()]
     kinds = {"weight": weights, "first": state.first, "second": state.second}
     return {f"{kind}.{name}": t for kind, ts in kinds.items() for name, t in zip(names, ts, strict=True)}
-
-
-def _seal(description: dict[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(description).encode()).hexdigest()
 
 
 def _write(path: Path, raw: bytes) -> None:

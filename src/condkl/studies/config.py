@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from condkl._checks import at_least_one
@@ -67,12 +67,19 @@ class RunConfig:
 
     def canonical(self) -> str:
         """The settings and the protocol as JSON with sorted keys and no spaces: equal for equal configs."""
-        return canonical_json({"protocol": PROTOCOL, **asdict(self)})
+        return canonical_json(self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        return {"protocol": PROTOCOL, **asdict(self)}
+
+    def same_but_for_seed(self, other: "RunConfig") -> bool:
+        """Whether the two differ at most in their seeds: runs of one setting."""
+        return replace(self, seed=other.seed) == other
 
     @property
     def id(self) -> str:
         """The SHA-256 of `canonical()`, in hexadecimal."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()
+        return digest(self._settings())
 
     @property
     def label(self) -> str:
@@ -86,6 +93,11 @@ class RunConfig:
 def canonical_json(value: Any) -> str:
     """JSON that is the same for the same value: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def digest(value: Any) -> str:
+    """The SHA-256 of `canonical_json(value)`, in hexadecimal."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def config_from(settings: dict[str, Any]) -> RunConfig:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from condkl.data import data_folder
-from condkl.studies.config import PROTOCOL, RunConfig, canonical_json, config_from
+from condkl.studies.config import PROTOCOL, RunConfig, config_from, digest
 from condkl.studies.engine import RunResult
 
 _FILES = ("config.json", "metrics.csv", "samples.npz")
@@ -54,7 +54,7 @@ def write(study: str, result: RunResult) -> Path:
     contents = _contents(result)
     hashes = {name: _sha256(raw) for name, raw in contents.items()}
     provenance = result.provenance | {"files": hashes}
-    provenance["seal"] = _seal(provenance)
+    provenance["seal"] = digest(provenance)
     contents[_SEALED] = _indented(provenance)
     partial = folder.with_name(f"{PARTIAL}{folder.name}-{os.getpid()}")
     partial.mkdir(parents=True)
@@ -132,7 +132,7 @@ def _checked(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{folder / _SEALED}: truncated or altered ({error!r}). {_CURE}") from error
     unsealed = {name: value for name, value in provenance.items() if name != "seal"}
-    if seal != _seal(unsealed) or sealed != _indented(provenance):
+    if seal != digest(unsealed) or sealed != _indented(provenance):
         raise RecordError(f"{folder / _SEALED}: altered since it was written. {_CURE}")
     for name in _FILES:
         try:
@@ -157,10 +157,6 @@ def _contents(result: RunResult) -> dict[str, bytes]:
 
 def _indented(settings: dict[str, Any]) -> bytes:
     return (json.dumps(settings, indent=1) + "\n").encode()
-
-
-def _seal(provenance: dict[str, Any]) -> str:
-    return _sha256(canonical_json(provenance).encode())
 
 
 def _sha256(raw: bytes) -> str:

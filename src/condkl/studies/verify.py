@@ -61,7 +61,7 @@ def replay_sample(records: Sequence[RunResult], count: int, seed: int) -> list[R
     has to lie within the spread of the recorded seeds of the same setting; a run that is its setting's only seed is not
     drawn there.
     """
-    seeds = {id(record): [r for r in records if _setting(r) == _setting(record)] for record in records}
+    seeds = {id(record): [r for r in records if record.config.same_but_for_seed(r.config)] for record in records}
     fit = [record for record in records if _repeatable(record) or len(seeds[id(record)]) > 1]
     chosen = random.Random(seed).sample(fit, min(count, len(fit)))
     return [replay(record, seeds[id(record)]) for record in chosen]
@@ -72,9 +72,8 @@ def replay(record: RunResult, seeds: Sequence[RunResult]) -> Replay:
     config = record.config
     same = _repeatable(record)
     torch.set_num_threads(record.provenance["threads"])  # sums over several threads round otherwise
-    state = State.start(initial_model(config))
-    state = next(trained(config, state, compiled=record.provenance["compiled"] and compiler_found()))
-    again, recorded = metrics_table(state), record.metrics.head(1)
+    compiled = record.provenance["compiled"] and compiler_found()
+    again, recorded = first_window(config, compiled), record.metrics.head(1)
     if same:
         passed = _first_row(again) == _first_row(recorded)
         return Replay(config, same, passed, "bit for bit" if passed else f"got {again}, recorded {recorded}")
@@ -82,6 +81,18 @@ def replay(record: RunResult, seeds: Sequence[RunResult]) -> Replay:
     ends = prediction_interval(pd.concat(r.metrics.head(1) for r in seeds)[columns])
     off = (again[columns].iloc[0] - ends.mean(axis=1)).abs() / (ends["high"] - ends["low"]) * 2
     return Replay(config, same, bool((off <= 1).all()), f"{off.max():.2f} of the seeds' spread")
+
+
+def first_window(config: RunConfig, compiled: bool = False, device: str = "auto") -> pd.DataFrame:
+    """Train the first window of a run: the first row of its record.
+
+    Args:
+        config, compiled, device: as for `engine.run`.
+
+    Raises:
+        RunFailedError: if training diverges.
+    """
+    return metrics_table(next(trained(config, State.start(initial_model(config, device)), compiled)))
 
 
 def prediction_interval(values: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
@@ -116,7 +127,3 @@ def _repeatable(record: RunResult) -> bool:
 
 def _first_row(table: pd.DataFrame) -> bytes:
     return store.metrics_csv(table.dropna(axis=1))
-
-
-def _setting(record: RunResult) -> dict[str, object]:
-    return {name: value for name, value in vars(record.config).items() if name != "seed"}
