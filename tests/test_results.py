@@ -21,6 +21,7 @@ from condkl.studies.config import RunConfig
 from condkl.studies.engine import RunResult
 from condkl.studies.plans import EPOCH
 
+RECORDED = store.runs_folder() / "main" / results.STUDIES["main"][0].id
 BASE = RunConfig("full", skip=False, seed=0, steps=3 * EPOCH, every=EPOCH, likelihood_images=2, likelihood_samples=1)
 CONFIGS = [
     replace(BASE, seed=seed, **way)
@@ -78,6 +79,17 @@ def test_a_run_without_likelihoods_has_none(monkeypatch):
     monkeypatch.setitem(results.STUDIES, "other", [config])
     store.write("other", replace(result, config=config))
     assert math.isnan(runs("other")["log_likelihood"].item())
+
+
+def test_likelihoods_of_all_images_are_compared_on_those_that_other_runs_have(monkeypatch):
+    config = replace(BASE, likelihood_images=10_000, likelihood_samples=5)
+    result = record(BASE)
+    result.samples["log_likelihood"] = np.random.default_rng(0).normal(size=10_000)
+    monkeypatch.setitem(results.STUDIES, "other", [config])
+    store.write("other", replace(result, config=config))
+    images = store.read_folder(RECORDED).samples["likelihood_image"]
+    want = result.samples["log_likelihood"][images].mean()
+    np.testing.assert_allclose(runs("other")["log_likelihood"].item(), want)
 
 
 def test_curves_have_a_row_for_each_epoch_of_each_run():
