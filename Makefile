@@ -16,10 +16,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help book test test-slow unit chapters executed site lint format serve lab picture study verify bench site-test apt-chromium clean
+.PHONY: help book test test-slow unit chapters executed site lint format serve lab picture study verify bench site-test pdf apt-chromium apt-latex clean
 
 BUILD := book/_build
 SITE := $(BUILD)/html/index.html
+PDF := $(BUILD)/pdf/conditional-kl-gradients.pdf# the name that _config.yml and index.md have
+LATEXMK ?= latexmk
 RUN := .cache/running# not under _build, where nbmake refuses to look
 ENV := $(if $(filter .venv/bin/python,$(PY)),.venv/.complete)
 UID := $(shell id -u)
@@ -36,15 +38,21 @@ FIND_INPUTS := find src/condkl data -type f ! -name '*.pyc' ! -name '*.md' ! -pa
 INPUTS := $(shell $(FIND_INPUTS)) pyproject.toml constraints.txt
 
 # What the chapters on the studies compute from besides.
-FIND_RUNS := find data -type f -path 'data/runs/*' ! -name '*.md' ! -path '*/.*' | LC_ALL=C sort
+FIND_RUNS := find data -type f -path 'data/runs/*' ! -name '*.md' ! -path '*/.*' ! -name verified.json | LC_ALL=C sort
 STUDIED := $(filter $(BUILD)/executed/09_% $(BUILD)/executed/10_% $(BUILD)/executed/11_%,$(EXECUTED))
+
+# What the chapter on speed computes from besides, and what the status page alone shows.
+FIND_BENCH := find src/condkl -type f -path 'src/condkl/bench/*' -name '*.py' | LC_ALL=C sort
+BENCHED := $(filter $(BUILD)/executed/12_%,$(EXECUTED))
+VERIFIED := $(wildcard data/runs/verified.json)
 
 # A deleted file is newer than nothing, so make alone would not see it. The lists of names do: they are rewritten,
 # while this file is read, when a name came or went.
 remember = $(shell mkdir -p $(BUILD); $(2) | cmp -s - $(1) || { $(2); } > $(1))
 $(call remember,$(BUILD)/inputs.list,$(FIND_INPUTS))
 $(call remember,$(BUILD)/runs.list,$(FIND_RUNS))
-$(call remember,$(BUILD)/pages.list,echo $(sort $(CHAPTERS) $(PAGE_FILES)))
+$(call remember,$(BUILD)/bench.list,$(FIND_BENCH))
+$(call remember,$(BUILD)/pages.list,echo $(sort $(CHAPTERS) $(PAGE_FILES) $(VERIFIED)))
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -107,9 +115,19 @@ picture: $(BUILD)/executed/05_first_comparison.ipynb ## renew the README's pictu
 site-test: book ## check the built site in a browser (needs chromium)
 	$(PY) -m pytest -m site -n $(JOBS) --dist worksteal tests/site
 
+pdf: ## typeset the book as one PDF, print its path and the seconds it took (needs LaTeX: apt-latex)
+	@command -v $(LATEXMK) > /dev/null || { echo "make: pdf needs $(LATEXMK), which is not here;" \
+	  "on Debian, make apt-latex installs it with all the rest" >&2; exit 1; }
+	@start=$$(date +%s); $(SUBMAKE) chapters && $(SUBMAKE) $(PDF) && echo "$(PDF) ($$(($$(date +%s) - start)) s)"
+
 apt-chromium: ## install chromium with apt-get (Debian), for site-test
 	$(if $(filter 0,$(UID)),,sudo) apt-get update -qq
 	$(if $(filter 0,$(UID)),,sudo) apt-get install -y -qq --no-install-recommends chromium
+
+apt-latex: ## install LaTeX with apt-get (Debian, about 420 MB), for pdf
+	$(if $(filter 0,$(UID)),,sudo) apt-get update -qq
+	$(if $(filter 0,$(UID)),,sudo) apt-get install -y -qq --no-install-recommends latexmk texlive-xetex \
+	  texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended fonts-freefont-otf lmodern tex-gyre
 
 clean: ## delete what was built (not .venv)
 	rm -rf $(BUILD) $(RUN) .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
@@ -122,6 +140,7 @@ clean: ## delete what was built (not .venv)
 	touch $@
 
 $(STUDIED): $(shell $(FIND_RUNS)) $(BUILD)/runs.list
+$(BENCHED): $(shell $(FIND_BENCH)) $(BUILD)/bench.list
 
 # Executed once, for the tests and for the site. The copy moves into place only when all its cells ran, and is dated by
 # the start of the run: an edit made meanwhile makes it stale.
@@ -134,9 +153,26 @@ $(BUILD)/executed/%.ipynb: book/%.ipynb $(INPUTS) $(BUILD)/inputs.list | $(ENV)
 
 # Built whole or not at all: Sphinx's own increments leave stale sidebars, glued numbers and removed pages behind, and
 # forget the warnings of the failed build before; a whole build takes seconds. jupyter-book has no `python -m`.
-$(SITE): $(EXECUTED) $(PAGE_FILES) $(wildcard src/condkl/explorers/*.py) $(BUILD)/pages.list constraints.txt | $(ENV)
+SOURCES := $(EXECUTED) $(PAGE_FILES) $(VERIFIED) $(wildcard src/condkl/explorers/*.py) $(BUILD)/pages.list constraints.txt
+JUPYTER_BOOK = $(PY) -c 'from jupyter_book.cli.main import main; main()' build -q -W -n --keep-going
+
+# The site takes the PDF along where there is one that shows the same.
+$(SITE): $(SOURCES) $(wildcard $(PDF)) | $(ENV)
 	@rm -rf $(BUILD)/html $(BUILD)/source $(BUILD)/sphinx; mkdir -p $(BUILD)/source; touch $(BUILD)/site.start
 	@cp -R $(PAGES) $(EXECUTED) $(BUILD)/source
-	@echo "building the site"; $(PY) -c 'from jupyter_book.cli.main import main; main()' build -q -W -n --keep-going \
+	@if [ -f $(PDF) ] && [ -z "$$(find $^ -newer $(PDF))" ]; then cp $(PDF) $(BUILD)/source; fi
+	@echo "building the site"; $(JUPYTER_BOOK) \
 	  $(BUILD)/source --path-output $(BUILD)/sphinx > $(BUILD)/site.log # warnings go to stderr
 	@mv $(BUILD)/sphinx/_build/html $(BUILD)/html; touch -r $(BUILD)/site.start $@
+
+# LaTeX's warnings of references and of characters that no font has are errors too. The epoch keeps the date out.
+$(PDF): $(SOURCES) | $(ENV)
+	@rm -rf $(@D) $(BUILD)/paper; mkdir -p $(@D) $(BUILD)/paper/source; touch $(BUILD)/pdf.start
+	@cp -R $(PAGES) $(EXECUTED) $(BUILD)/paper/source
+	@echo "typesetting the book"; $(JUPYTER_BOOK) --builder latex \
+	  $(BUILD)/paper/source --path-output $(BUILD)/paper > $(BUILD)/pdf.log
+	@cd $(BUILD)/paper/_build/latex; log=$(basename $(@F)).log; SOURCE_DATE_EPOCH=0 LATEXOPTS= \
+	  $(LATEXMK) -xelatex -Werror -halt-on-error -interaction=nonstopmode -quiet $(basename $(@F)).tex > latexmk.log 2>&1 \
+	  && ! grep -a 'Missing character' $$log >&2 || { grep -a -A 5 '^!' $$log || cat latexmk.log; \
+	  echo "make: LaTeX failed (above); its log is $(BUILD)/paper/_build/latex/$$log"; exit 1; } >&2
+	@mv $(BUILD)/paper/_build/latex/$(@F) $@; touch -r $(BUILD)/pdf.start $@

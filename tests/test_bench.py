@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from condkl._files import write_json
 from condkl.bench import __main__ as command
 from condkl.bench import contest, report
 from condkl.bench.contest import Lap
@@ -310,7 +311,7 @@ def test_a_disturbed_lap_is_found():
 
 def test_the_record_is_json_without_nan(tmp_path):
     found = report.record(report.summary(laps(EAGER, [3, 4], [5, 6])), laps(EAGER, [3, 4], [5, 6]), report.verdicts([]))
-    report.write(tmp_path / "new" / "a.json", found)
+    write_json(tmp_path / "new" / "a.json", found)
     read = json.loads((tmp_path / "new" / "a.json").read_text())
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.json"]
     assert read["summary"][0] == {

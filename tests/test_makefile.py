@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CHAPTERS = ("01_first", "02_second", "10_studied")
+CHAPTERS = ("01_first", "02_second", "10_studied", "12_measured")
 # Plays pytest (its "run" of a notebook leaves the copy as it is), jupyter-book (makes a page), venv and pip.
 STUB = """#!/bin/sh
 echo "$0 $*" >> "$LOG"
@@ -92,10 +92,26 @@ def test_an_input_of_the_chapters_executes_all_of_them(built_project, name):
     assert built_project.make("book", "PY=python3") == []
 
 
-@pytest.mark.parametrize("name", ["data/runs/README.md", "src/condkl/bench/a.py"])
-def test_what_no_chapter_reads_executes_nothing(built_project, name):
-    built_project.edit(name)
+def test_what_no_chapter_reads_executes_nothing(built_project):
+    built_project.edit("data/runs/README.md")
     assert built_project.make("book", "PY=python3") == []
+
+
+def test_the_benchmark_executes_the_chapter_on_it_alone(built_project):
+    module = "src/condkl/bench/a.py"
+    for change in (built_project.edit, built_project.edit, lambda name: (built_project.folder / name).unlink()):
+        change(module)
+        assert built_project.executed("book", "PY=python3") == ["12_measured"]
+        assert built_project.make("book", "PY=python3") == []
+
+
+def test_a_verification_that_comes_changes_or_goes_rebuilds_the_site_and_executes_nothing(built_project):
+    file = "data/runs/verified.json"
+    for change in (built_project.edit, built_project.edit, lambda name: (built_project.folder / name).unlink()):
+        change(file)
+        calls = built_project.make("book", "PY=python3")
+        assert (built(calls), len(calls)) == (1, 1)
+        assert built_project.make("book", "PY=python3") == []
 
 
 def test_a_recorded_run_that_comes_changes_or_goes_executes_the_chapters_on_the_studies(built_project):

@@ -16,7 +16,7 @@ import tiny
 from tiny import DIVERGING, STUDY, TINY, TWO, same
 
 from condkl.studies import __main__ as cli
-from condkl.studies import run, store
+from condkl.studies import run, store, verify
 from condkl.studies.cache import Cache
 from condkl.studies.engine import initial_model
 from condkl.studies.plans import STUDIES
@@ -73,9 +73,15 @@ def test_run_status_verify_and_export_from_nothing_to_the_table(command, results
     assert err.count("no record of the run") == 2
     assert "6 records are whole, 2 problems" in out
     assert out.count("ok: tiny ") == 2
+    assert verify.last_verification() is None
     assert command("run", "spare", "--eager")[0] == 0
     status, out, err = command("verify")
     assert (status, err, out.count("bit for bit")) == (0, "", 3)
+    assert f"kept in {folder / 'data' / 'runs' / 'verified.json'}" in out
+    assert verify.last_verification().records == {"tiny": 6, "spare": 2}
+    assert len(verify.last_verification().replays) == 3
+    assert command("verify", "--replays", "1")[0] == 0  # the kept file is no problem, and is replaced
+    assert len(verify.last_verification().replays) == 1
     assert sum(f"({config.id[:8]}) on the recorded kind of machine" in out for config in [*STUDY, *SPARE]) == 3
 
     table = folder / "runs.csv"
@@ -123,6 +129,18 @@ def test_a_replay_that_fails_fails_verify(command, recorded, results, monkeypatc
     status, out, _ = command("verify", "--replays", "1")
     assert status == 1
     assert "FAILED: tiny" in out
+    assert verify.last_verification() is None
+
+
+def test_a_verification_that_cannot_be_kept_is_a_success_that_says_so(command, recorded, monkeypatch):
+    def refused(*args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(cli, "STUDIES", {"tiny": STUDY})
+    monkeypatch.setattr("condkl.studies.verify.write_json", refused)
+    status, _, err = command("verify", "--replays", "0")
+    assert (status, verify.last_verification()) == (0, None)
+    assert "verified.json: cannot be written (Permission denied), so this is not kept" in err
 
 
 def test_a_run_that_another_process_trains_is_refused(command, cache):

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -121,3 +124,86 @@ def test_the_sample_is_drawn_with_its_seed(records):
     assert len(set(drawn(1))) == 2
     assert replay_sample(records, 0, seed=0) == []
     assert replay_sample([], 3, seed=0) == []
+
+
+def kept(*replays):
+    """Keep a verification of the study `tiny`; gives it as it is read back, and its file."""
+    file = verify.keep_verification({"tiny": STUDY}, replays)
+    return verify.last_verification(), file
+
+
+def test_without_a_verification_there_is_none(recorded):
+    assert verify.last_verification() is None
+
+
+def test_a_verification_is_kept_with_what_it_checked_and_where(recorded, records):
+    found, file = kept(*replay_sample(records, 2, seed=0))
+    assert file == recorded.parent / "verified.json"
+    assert [path.name for path in recorded.parent.iterdir() if path.is_file()] == ["verified.json"]
+    assert found.machine == records[0].provenance["machine"]
+    assert found.commit == records[0].provenance["commit"]
+    assert 0 <= (datetime.now(UTC) - datetime.fromisoformat(found.passed)).total_seconds() < 60
+    assert found.records == {"tiny": len(STUDY)}
+    assert len(found.replays) == 2
+    for one in found.replays:
+        assert one.label in {config.label for config in STUDY if config.id == one.run}
+        assert (one.same_machine, one.detail) == (True, "bit for bit")
+
+
+def test_the_file_of_a_verification_is_no_record(recorded):
+    kept()
+    assert verify.problems({"tiny": STUDY}) == []
+    assert store.read_study("tiny", STUDY)
+
+
+def test_a_verification_is_outdated_once_a_record_comes_goes_or_is_made_anew(results):
+    for result in results[:-1]:
+        store.write("tiny", result)
+    found, _ = kept()
+    assert found.outdated({"tiny": STUDY, "nothing yet": STUDY}) == []
+    last = store.write("tiny", results[-1])
+    assert found.outdated({"tiny": STUDY}) == ["tiny"]
+    shutil.rmtree(last)
+    assert found.outdated({"tiny": STUDY}) == []
+    first = store.record_folder("tiny", STUDY[0])
+    shutil.rmtree(first)
+    assert found.outdated({"tiny": STUDY}) == ["tiny"]
+    store.write("tiny", replace(results[0], provenance=results[0].provenance | {"finished": "later"}))
+    assert found.outdated({"tiny": STUDY}) == ["tiny"]
+    assert found.outdated({}) == ["tiny"]  # a study that is no more
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: '{"seal": 1}',
+        lambda text: text.replace('"tiny": 6', '"tiny": 7'),
+        lambda text: text.replace('"passed": "20', '"passed": "19'),
+    ],
+    ids=["half", "empty", "another kind", "bare", "count", "time"],
+)
+def test_a_verification_that_is_truncated_or_altered_is_refused(change, recorded):
+    _, file = kept()
+    text = file.read_text()
+    file.write_text(change(text))
+    assert file.read_text() != text
+    with pytest.raises(store.RecordError, match=r"verified\.json: truncated or altered.*make verify"):
+        verify.last_verification()
+
+
+def test_a_death_while_a_verification_is_kept_leaves_the_one_before(recorded, monkeypatch):
+    before, file = kept()
+
+    def dies(self, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", dies)
+    with pytest.raises(KeyboardInterrupt):
+        verify.keep_verification({}, [])
+    assert verify.last_verification() == before
+    assert [path.name for path in file.parent.iterdir() if not path.name.startswith(".") and path.is_file()] == [
+        file.name
+    ]

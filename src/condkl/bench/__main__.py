@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from condkl._files import write_json
 from condkl.bench import contest, report
 from condkl.bench.contestants import CONTESTANTS, Entry
 from condkl.bench.problem import WINDOW, Problem, flops_per_step, make_problem
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if path is None and not options.only:  # a part of the contest does not take the place of a whole one
         path = data_folder() / "bench" / report.file_name(machine()["processor"])
     if path is not None:
-        report.write(path, {"load_before": load} | found)
+        write_json(path, {"load_before": load} | found)
         print(f"recorded in {path}")
     return 1 if any(verdict["held"] is False for verdict in found["needed"]) else 0
 

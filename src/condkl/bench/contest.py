@@ -17,6 +17,7 @@ from condkl.bench.workers import Turn, Worker
 STANDARD_ERRORS = 4.5  # by which the losses of two contestants may differ
 _WARM_UP = 20  # steps, where a single one is the unit
 
+#: The workers of each contestant, by its name.
 Crews = dict[str, list[Worker]]
 
 
@@ -35,6 +36,10 @@ class Lap:
         steps: of each of them.
         seconds: from the first worker's start to the last one's end.
         cpu_share: the part of its time in which the worker that waited most had its core.
+
+    Example:
+        >>> Lap(round=0, contestant="ours", workers=2, steps=500, seconds=4.0, cpu_share=1.0).rate
+        250.0
     """
 
     round: int
@@ -96,6 +101,9 @@ def check_losses(table: pd.DataFrame) -> None:
 
     Raises:
         UnfairError: if two do not; the message names them.
+
+    Example:
+        >>> check_losses(pd.DataFrame({"loss": [543.2, 543.9], "standard_error": [0.2, 0.2]}, index=["ours", "eager"]))
     """
     for one, other in itertools.combinations(table.index, 2):
         gap = table.loss[one] - table.loss[other]
@@ -113,6 +121,10 @@ def check_training(before: pd.DataFrame, after: pd.DataFrame) -> None:
 
     Raises:
         UnfairError: if one did not; the message names it.
+
+    Example:
+        >>> before = pd.DataFrame({"loss": [543.2], "standard_error": [0.2]}, index=["ours"])
+        >>> check_training(before, after=before.assign(loss=205.1))
     """
     for name in before.index:
         fall = before.loss[name] - after.loss[name]

@@ -40,6 +40,10 @@ class Entry:
         module: of that package.
         windowed: whether it takes a whole window at once, so that a window is what warms it up.
         options: further arguments of its class.
+
+    Example:
+        >>> Entry("of another kind", "elsewhere:Step", package="some-package", module="no_such_module").missing()
+        'not installed: some-package'
     """
 
     label: str

@@ -10,7 +10,8 @@ import numpy as np
 WINDOW = 500  # steps whose randomness is drawn ahead, as in the studies
 NETWORKS = ("q_v", "q_u", "p_u", "p_x")
 
-Layer = tuple[np.ndarray, np.ndarray]  # (outputs, inputs) and (outputs,)
+#: Weights, shape (outputs, inputs), and biases, shape (outputs,).
+Layer = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ def make_problem(
         latents, hidden, window, batch_size: as `Problem` names them; sizes of the IWAE paper's two-layer model.
         images: grey levels as bytes, shape (n, pixels); None for the training images of MNIST.
         seed: of the weights, and of the binarisation of the batch on which losses are compared.
+
+    Example:
+        >>> problem = make_problem(latents=(2, 3), hidden=(4, 5), images=np.zeros((6, 9), np.uint8), batch_size=6)
+        >>> problem.batch.shape
+        (6, 9)
     """
     import torch
 
@@ -68,13 +74,25 @@ def make_problem(
 
 
 def first_parts(problem: Problem, network: str) -> list[np.ndarray]:
-    """The first layer's matrices of a network from `NETWORKS`, one for each of its inputs, (outputs, inputs)."""
+    """The first layer's matrices of a network from `NETWORKS`, one for each of its inputs, (outputs, inputs).
+
+    Example:
+        >>> problem = make_problem(latents=(2, 3), hidden=(4, 5), images=np.zeros((6, 9), np.uint8))
+        >>> [part.shape for part in first_parts(problem, "q_u")]  # x and v
+        [(4, 9), (4, 2)]
+    """
     prefix = f"{_prefix(problem, network)}.parts."
     return [problem.weights[name] for name in problem.weights if name.startswith(prefix) and name.endswith(".weight")]
 
 
 def layers(problem: Problem, network: str) -> list[Layer]:
-    """The three layers of a network from `NETWORKS`; the first one on its inputs side by side."""
+    """The three layers of a network from `NETWORKS`; the first one on its inputs side by side.
+
+    Example:
+        >>> problem = make_problem(latents=(2, 3), hidden=(4, 5), images=np.zeros((6, 9), np.uint8))
+        >>> [weights.shape for weights, biases in layers(problem, "q_u")]
+        [(4, 11), (4, 4), (6, 4)]
+    """
     prefix = _prefix(problem, network)
     first = np.concatenate(first_parts(problem, network), axis=1)
     return [
@@ -89,6 +107,10 @@ def flops_per_step(problem: Problem) -> int:
 
     Every weight takes part in one product forward and in one for its own gradient, and, unless it multiplies the
     image, in a third one for the gradient of its input.
+
+    Example:
+        >>> flops_per_step(make_problem(latents=(2, 3), hidden=(4, 5), images=np.zeros((6, 9), np.uint8)))
+        154200
     """
     matrices = [value for value in problem.weights.values() if value.ndim == 2]
     on_images = [first_parts(problem, name)[0] for name in ("q_v", "q_u")]

@@ -1,11 +1,9 @@
 """What the laps say: rates, ratios, what was needed, and the record."""
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -41,7 +39,13 @@ class Verdict:
 
 
 def rates(laps: Sequence[Lap]) -> pd.DataFrame:
-    """Steps a second of every lap: a row for each round, columns (workers, contestant)."""
+    """Steps a second of every lap: a row for each round, columns (workers, contestant).
+
+    Example:
+        >>> laps = [Lap(0, "ours", 2, 500, 2.0, 1.0), Lap(0, "eager", 2, 500, 4.0, 0.9)]
+        >>> rates(laps).loc[0, (2, "ours")].item()
+        500.0
+    """
     rows = [(lap.round, lap.workers, lap.contestant, lap.rate) for lap in laps]
     frame = pd.DataFrame(rows, columns=["round", "workers", "contestant", "rate"])
     return frame.pivot(index="round", columns=["workers", "contestant"], values="rate")
@@ -52,6 +56,11 @@ def summary(laps: Sequence[Lap]) -> pd.DataFrame:
 
     The ratio is the median over the rounds of the ratio within a round, in which both met the same machine. It is
     missing where ours did not take part.
+
+    Example:
+        >>> laps = [Lap(0, "ours", 2, 500, 2.0, 1.0), Lap(0, "eager", 2, 500, 4.0, 0.9)]
+        >>> summary(laps).loc[(2, "eager"), ["median", "ours_over_it"]].tolist()
+        [250.0, 2.0]
     """
     found = rates(laps)
     table = found.agg(["median", "min", "max"]).T
@@ -60,7 +69,13 @@ def summary(laps: Sequence[Lap]) -> pd.DataFrame:
 
 
 def verdicts(laps: Sequence[Lap], needed: Mapping[str, float] | None = None) -> list[Verdict]:
-    """The needed ratios with two workers."""
+    """The needed ratios with two workers.
+
+    Example:
+        >>> laps = [Lap(0, "ours", 2, 500, 2.0, 1.0), Lap(0, "eager", 2, 500, 4.0, 0.9)]
+        >>> [(verdict.ratio, verdict.held) for verdict in verdicts(laps, {"eager": 1.7})]
+        [(2.0, True)]
+    """
     found, given = rates(laps), []
     for name, least in (NEEDED if needed is None else needed).items():
         ratios = _ratios(found, 2, name)
@@ -70,12 +85,25 @@ def verdicts(laps: Sequence[Lap], needed: Mapping[str, float] | None = None) -> 
 
 
 def disturbed(laps: Sequence[Lap]) -> list[Lap]:
-    """The laps in which a worker did not have its core to itself."""
+    """The laps in which a worker did not have its core to itself.
+
+    Example:
+        >>> laps = [Lap(0, "ours", 2, 500, 2.0, 1.0), Lap(0, "eager", 2, 500, 4.0, 0.9)]
+        >>> [lap.contestant for lap in disturbed(laps)]
+        ['eager']
+    """
     return [lap for lap in laps if lap.cpu_share < TOO_BUSY]
 
 
 def losses_text(table: pd.DataFrame, entries: Mapping[str, Entry]) -> str:
-    """A table of losses, as `contest.compare_losses` gives it, for people."""
+    """A table of losses, as `contest.compare_losses` gives it, for people.
+
+    Example:
+        >>> table = pd.DataFrame({"loss": [543.2], "standard_error": [0.2]}, index=["ours"])
+        >>> print(losses_text(table, CONTESTANTS))
+                          -ELBO, nats  s.e.
+        condkl, compiled        543.2   0.2
+    """
     shown = table.rename(index={name: entry.label for name, entry in entries.items()}).round(3)
     shown.columns = pd.Index(["-ELBO, nats", "s.e."])
     return shown.to_string()
@@ -91,7 +119,12 @@ def rates_text(table: pd.DataFrame, entries: Mapping[str, Entry], absent: Mappin
 
 
 def verdict_text(verdict: Verdict) -> str:
-    """A line on a needed ratio."""
+    """A line on a needed ratio.
+
+    Example:
+        >>> print(verdict_text(Verdict("eager", needed=1.7, ratio=2.0, low=1.9, high=2.1)))
+        two workers, condkl, compiled / plain PyTorch: 2.00 (rounds 1.90 to 2.10), needed 1.7: held
+    """
     pair = f"two workers, {CONTESTANTS[OURS].label} / {CONTESTANTS[verdict.contestant].label}"
     if verdict.ratio is None:
         return f"{pair}: needed {verdict.needed}, not measured"
@@ -102,7 +135,13 @@ def verdict_text(verdict: Verdict) -> str:
 
 
 def yardstick_text(table: pd.DataFrame, flops: int) -> str:
-    """A line on the rate of matrix products, and how much of it our step reaches; empty if it was not measured."""
+    """A line on the rate of matrix products, and how much of it our step reaches; empty if it was not measured.
+
+    Example:
+        >>> laps = [Lap(0, "ours", 1, 500, 2.0, 1.0), Lap(0, "sgemm", 1, 500, 1.0, 1.0)]
+        >>> yardstick_text(summary(laps), flops=2_000_000).split("; ")[0]
+        'sgemm, one thread: 1.0 GFLOP/s'
+    """
     if (1, YARDSTICK) not in table.index:
         return ""
     limit = table["median"][1, YARDSTICK]
@@ -113,16 +152,14 @@ def yardstick_text(table: pd.DataFrame, flops: int) -> str:
     )
 
 
-def write(path: Path, contents: Mapping[str, Any]) -> None:
-    """Write `contents` as JSON beside `path`, then move it there: a file of that name is always whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(contents, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
 def record(table: pd.DataFrame, laps: Sequence[Lap], given: Sequence[Verdict]) -> dict[str, Any]:
-    """The parts of the record that follow from the laps, and the laps themselves, as JSON takes them."""
+    """The parts of the record that follow from the laps, and the laps themselves, as JSON takes them.
+
+    Example:
+        >>> laps = [Lap(0, "ours", 2, 500, 2.0, 1.0), Lap(0, "eager", 2, 500, 4.0, 0.9)]
+        >>> [entry["contestant"] for entry in record(summary(laps), laps, [])["summary"]]
+        ['ours', 'eager']
+    """
     summaries = [
         {"workers": int(workers), "contestant": name} | {key: _number(value) for key, value in row.items()}
         for (workers, name), row in zip(table.index, table.to_dict("records"), strict=True)

@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     rows = []
     for name, configs in STUDIES.items():
-        kept = [config for config in configs if store.record_folder(name, config).exists()]
+        kept = store.recorded(name, configs)
         states = [Cache(cache_folder() / config.id).peek() for config in configs if config not in kept]
         records = store.read_study(name, kept)
         rows.append(
@@ -86,24 +86,27 @@ def _verify(options: argparse.Namespace) -> int:
         if not any(str(store.record_folder(name, config)) in line for line in found)
     ]
     print(f"{len(records)} records are whole, {len(found)} problems")
-    failed = 0
-    for replay in verify.replay_sample(records, options.replays, options.seed):
-        failed += not replay.passed
+    replays = verify.replay_sample(records, options.replays, options.seed)
+    for replay in replays:
         kind = "the recorded kind of machine" if replay.same_machine else "another kind of machine"
         which = f"{replay.config.label} ({replay.config.id[:8]})"
         print(f"{'ok' if replay.passed else 'FAILED'}: {which} on {kind}: {replay.detail}")
-    return 1 if found or failed else 0
+    if found or not all(replay.passed for replay in replays):
+        return 1
+    try:
+        print(f"kept in {verify.keep_verification(STUDIES, replays)}")
+    except OSError as error:
+        print(f"{verify.verified_file()}: cannot be written ({error.strerror}), so this is not kept", file=sys.stderr)
+    return 0
 
 
 def _export(options: argparse.Namespace) -> int:
     names = [options.name] if options.name else list(STUDIES)
     tables = []
     for name in names:
-        for config in STUDIES[name]:
-            if store.record_folder(name, config).exists():
-                record = store.read(name, config)
-                settings = {key: str(v) if isinstance(v, tuple) else v for key, v in vars(config).items()}
-                tables.append(record.metrics.assign(study=name, run=config.id, **settings))
+        for record in store.read_study(name, store.recorded(name, STUDIES[name])):
+            settings = {key: str(v) if isinstance(v, tuple) else v for key, v in vars(record.config).items()}
+            tables.append(record.metrics.assign(study=name, run=record.config.id, **settings))
     if not tables:
         print(f"nothing recorded of {', '.join(names)}; make study NAME={names[0]}", file=sys.stderr)
         return 1

@@ -9,7 +9,8 @@ from condkl._checks import at_least_one
 from condkl.objective import objective
 from condkl.training import Plan
 
-PROTOCOL = 1  # raised by hand when the numerics of a run change: the golden test says when
+#: Raised by hand when the numerics of a run change; the golden test says when.
+PROTOCOL = 1
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,13 @@ class RunConfig:
 
     Raises:
         ValueError: if the objective is unknown or a number does not make sense.
+
+    Example:
+        >>> config = RunConfig("modified", skip=False, seed=3, steps=25_000)
+        >>> config.label
+        'mnist modified p(x|u) seed 3'
+        >>> config.same_but_for_seed(RunConfig("modified", skip=False, seed=4, steps=25_000))
+        True
     """
 
     objective: str
@@ -83,7 +91,7 @@ class RunConfig:
 
     @property
     def label(self) -> str:
-        """A short name for people: objective, decoder, layers if not two, seed."""
+        """A short name for people, from data, objective, decoder, phi's rate if not 1, and seed."""
         one = len(self.latents) == 1
         decoder = "one layer" if one else "p(x|u,v)" if self.skip else "p(x|u)"
         faster = [f"phi x{self.phi_rate:g}"] if self.phi_rate != 1 else []
@@ -91,12 +99,22 @@ class RunConfig:
 
 
 def canonical_json(value: Any) -> str:
-    """JSON that is the same for the same value: sorted keys, no spaces."""
+    """JSON that is the same for the same value: sorted keys, no spaces.
+
+    Example:
+        >>> canonical_json({"b": 1, "a": [2, 3]})
+        '{"a":[2,3],"b":1}'
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def digest(value: Any) -> str:
-    """The SHA-256 of `canonical_json(value)`, in hexadecimal."""
+    """The SHA-256 of `canonical_json(value)`, in hexadecimal.
+
+    Example:
+        >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+        True
+    """
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
@@ -105,6 +123,11 @@ def config_from(settings: dict[str, Any]) -> RunConfig:
 
     Raises:
         ValueError: if the protocol is another one, or a setting is missing, unknown or senseless.
+
+    Example:
+        >>> config = RunConfig("full", skip=True, seed=0, steps=500)
+        >>> config_from(json.loads(config.canonical())) == config
+        True
     """
     protocol = settings.get("protocol")
     if protocol != PROTOCOL:

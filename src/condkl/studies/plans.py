@@ -86,6 +86,7 @@ def _controlled() -> list[RunConfig]:
     ]
 
 
+#: The runs of each study, by its name.
 STUDIES: dict[str, Sequence[RunConfig]] = {
     "tuning": _tuning(),
     "main": _main(),

@@ -35,7 +35,14 @@ def runs_folder() -> Path:
 
 
 def record_folder(study: str, config: RunConfig) -> Path:
-    """Where the record of that run of that study lies, or will."""
+    """Where the record of that run of that study lies, or will.
+
+    Example:
+        >>> config = RunConfig("full", skip=False, seed=0, steps=500)
+        >>> folder = record_folder("main", config)
+        >>> folder.parent.name, folder.name == config.id
+        ('main', True)
+    """
     return runs_folder() / study / config.id
 
 
@@ -92,6 +99,26 @@ def read_study(study: str, configs: Sequence[RunConfig]) -> list[RunResult]:
     return [read(study, config) for config in configs]
 
 
+def recorded(study: str, configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """Those of the runs that have a record, whole or not, in their order.
+
+    Example:
+        >>> recorded("a study of nothing", [RunConfig("full", skip=False, seed=0, steps=500)])
+        []
+    """
+    return [config for config in configs if record_folder(study, config).exists()]
+
+
+def seals(study: str, configs: Sequence[RunConfig]) -> str:
+    """A SHA-256 that changes when a record of those runs comes, goes, or is made anew.
+
+    It is taken over the files of provenance as they lie there, and checks none of them.
+    """
+    folders = sorted(record_folder(study, config) for config in configs)
+    files = [folder / _SEALED for folder in folders if (folder / _SEALED).is_file()]
+    return _sha256(b"".join(file.parent.name.encode() + file.read_bytes() for file in files))
+
+
 def read_folder(folder: Path) -> RunResult:
     """The record in that folder, after checking every hash.
 
@@ -114,7 +141,14 @@ def read_folder(folder: Path) -> RunResult:
 
 
 def metrics_csv(metrics: pd.DataFrame) -> bytes:
-    """The record as CSV, with as many digits as give the same numbers back."""
+    """The record as CSV, with as many digits as give the same numbers back.
+
+    Example:
+        >>> print(metrics_csv(pd.DataFrame({"step": [500], "elbo": [-0.1 - 0.2]})).decode())
+        step,elbo
+        500,-0.30000000000000004
+        <BLANKLINE>
+    """
     return metrics.to_csv(index=False, lineterminator="\n").encode()
 
 

@@ -1,16 +1,20 @@
 """Whether the records are whole, and whether runs can be repeated."""
 
+import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
 
-from condkl.studies import store
-from condkl.studies.config import RunConfig
+from condkl._files import write_json
+from condkl.studies import engine, store
+from condkl.studies.config import RunConfig, digest
 from condkl.studies.engine import RunResult, compiler_found, initial_model, machine, metrics_table, trained
 from condkl.training import State
 
@@ -34,6 +38,43 @@ class Replay:
     same_machine: bool
     passed: bool
     detail: str
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A replay that passed, as it is kept: the run's id and label, and `same_machine` and `detail` as in `Replay`."""
+
+    run: str
+    label: str
+    same_machine: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the last verification without a problem found.
+
+    Attributes:
+        passed: when it ended, UTC, as ISO 8601.
+        commit: of the repository, or None outside one.
+        machine: its kind, as `engine.machine` gives it.
+        records: how many were checked, for each study.
+        seals: `store.seals` of them, for each study.
+        replays: the first windows that were trained again.
+    """
+
+    passed: str
+    commit: str | None
+    machine: dict[str, str]
+    records: dict[str, int]
+    seals: dict[str, str]
+    replays: list[Repeated]
+
+    def outdated(self, studies: Mapping[str, Sequence[RunConfig]]) -> list[str]:
+        """The names of the studies of which a record came, went or was made anew since."""
+        names = dict.fromkeys([*studies, *self.seals])
+        now = {name: store.seals(name, studies.get(name, [])) for name in names}
+        return [name for name in names if self.seals.get(name, store.seals(name, [])) != now[name]]
 
 
 def problems(studies: Mapping[str, Sequence[RunConfig]]) -> list[str]:
@@ -81,6 +122,59 @@ def replay(record: RunResult, seeds: Sequence[RunResult]) -> Replay:
     ends = prediction_interval(pd.concat(r.metrics.head(1) for r in seeds)[columns])
     off = (again[columns].iloc[0] - ends.mean(axis=1)).abs() / (ends["high"] - ends["low"]) * 2
     return Replay(config, same, bool((off <= 1).all()), f"{off.max():.2f} of the seeds' spread")
+
+
+def verified_file() -> Path:
+    """Where the last verification without a problem is kept, beside the studies' records."""
+    return store.runs_folder() / "verified.json"
+
+
+def keep_verification(studies: Mapping[str, Sequence[RunConfig]], replays: Sequence[Replay]) -> Path:
+    """Keep what a verification without a problem found, in place of the one before.
+
+    Args:
+        studies: all of them; each of their records is whole.
+        replays: those that were made; each passed.
+
+    Returns:
+        The file.
+    """
+    recorded = {name: store.recorded(name, configs) for name, configs in studies.items()}
+    found = Verification(
+        passed=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=commit(),
+        machine=machine(),
+        records={name: len(configs) for name, configs in recorded.items()},
+        seals={name: store.seals(name, configs) for name, configs in recorded.items()},
+        replays=[Repeated(r.config.id, r.config.label, r.same_machine, r.detail) for r in replays],
+    )
+    write_json(verified_file(), asdict(found) | {"seal": digest(asdict(found))})
+    return verified_file()
+
+
+def last_verification() -> Verification | None:
+    """The last verification without a problem, or None if none was kept.
+
+    Raises:
+        RecordError: if its file is truncated or altered.
+    """
+    try:
+        said = json.loads(verified_file().read_text(encoding="utf-8"))
+        if said.pop("seal") != digest(said):
+            raise ValueError("its seal is another one")
+        replays = [Repeated(**one) for one in said.pop("replays")]
+        return Verification(**said, replays=replays)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise store.RecordError(
+            f"{verified_file()}: truncated or altered ({error!r}). Delete it, and run `make verify`."
+        ) from error
+
+
+def commit() -> str | None:
+    """The commit of the repository, or None outside one."""
+    return engine._commit()  # its sources mark the records, so they gain no public name for this
 
 
 def first_window(config: RunConfig, compiled: bool = False, device: str = "auto") -> pd.DataFrame:
