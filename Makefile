@@ -156,8 +156,8 @@ $(BUILD)/executed/%.ipynb: book/%.ipynb $(INPUTS) $(BUILD)/inputs.list | $(ENV)
 SOURCES := $(EXECUTED) $(PAGE_FILES) $(VERIFIED) $(wildcard src/condkl/explorers/*.py) $(BUILD)/pages.list constraints.txt
 JUPYTER_BOOK = $(PY) -c 'from jupyter_book.cli.main import main; main()' build -q -W -n --keep-going
 
-# The site takes the PDF along where there is one that shows the same.
-$(SITE): $(SOURCES) $(wildcard $(PDF)) | $(ENV)
+# The site takes the PDF along where there is one that shows the same, and does not make one: pdf.made is no target.
+$(SITE): $(SOURCES) $(wildcard $(BUILD)/pdf.made) | $(ENV)
 	@rm -rf $(BUILD)/html $(BUILD)/source $(BUILD)/sphinx; mkdir -p $(BUILD)/source; touch $(BUILD)/site.start
 	@cp -R $(PAGES) $(EXECUTED) $(BUILD)/source
 	@if [ -f $(PDF) ] && [ -z "$$(find $^ -newer $(PDF))" ]; then cp $(PDF) $(BUILD)/source; fi
@@ -175,4 +175,4 @@ $(PDF): $(SOURCES) | $(ENV)
 	  $(LATEXMK) -xelatex -Werror -halt-on-error -interaction=nonstopmode -quiet $(basename $(@F)).tex > latexmk.log 2>&1 \
 	  && ! grep -a 'Missing character' $$log >&2 || { grep -a -A 5 '^!' $$log || cat latexmk.log; \
 	  echo "make: LaTeX failed (above); its log is $(BUILD)/paper/_build/latex/$$log"; exit 1; } >&2
-	@mv $(BUILD)/paper/_build/latex/$(@F) $@; touch -r $(BUILD)/pdf.start $@
+	@mv $(BUILD)/paper/_build/latex/$(@F) $@; touch -r $(BUILD)/pdf.start $@; mv $(BUILD)/pdf.start $(BUILD)/pdf.made

@@ -5,15 +5,45 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
 
 import condkl
+from condkl.studies import engine
 
 NEEDS = {f"condkl.bench.{name}_steps": name for name in ("pyro", "numpyro", "jax")}  # of the extra `bench`
 ALL = sorted(module.name for module in pkgutil.walk_packages(condkl.__path__, "condkl."))
 MODULES = [name for name in ALL if not (name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None)]
+
+WITHOUT_EXAMPLE = {
+    "trains models, or needs processes of its own": (
+        "live.first_window", "studies.schedule.run_all", "studies.schedule.run_study",
+        "studies.schedule.local_processes", "studies.schedule.dask_workers", "studies.verify.replay_sample",
+        "studies.verify.replay", "studies.verify.first_window", "bench.ours.Ours", "bench.workers.Worker",
+        "bench.workers.serve", "bench.contest.crews", "bench.contest.together", "bench.contest.compare_losses",
+        "bench.contest.warm_up", "bench.contest.race", "bench.contest.lap",
+    ),
+    "comes out of one of those": (
+        "studies.schedule.Outcome", "studies.verify.Replay", "studies.verify.Repeated", "studies.verify.Verification",
+        "bench.workers.Turn",
+    ),
+    "reads or writes what is recorded, or says where on this machine": (
+        "results.runs", "results.curves", "studies.cache.Cache", "studies.cache.cache_folder",
+        "studies.store.runs_folder", "studies.store.write", "studies.store.read", "studies.store.read_study",
+        "studies.store.read_folder", "studies.store.seals", "studies.verify.problems", "studies.verify.verified_file",
+        "studies.verify.keep_verification", "studies.verify.last_verification", "studies.verify.commit",
+    ),
+    "a command line": ("studies.__main__.main", "bench.__main__.main", "bench.__main__.run"),
+    "computes every position of a figure, which takes seconds": (
+        "explorers.density.density", "explorers.flow.flow", "explorers.tempering.tempering",
+    ),
+    "a row of what `collect` gives": ("ledger.LedgerRow",),
+    "a protocol": ("bench.contestants.Contestant",),
+}  # fmt: skip
+# Their text is part of what seals the recorded runs.
+SEALED = {f"condkl.{name.replace('/', '.')}" for name in engine._SOURCES}
 
 
 def public(module):
@@ -57,3 +87,38 @@ def test_every_public_name_has_a_docstring_of_its_own(name):
     generated = [where for where, thing in public(importlib.import_module(name)) if f"{where.split('.')[-1]}(" in
                  (thing.__doc__ or "").split("\n")[0]]  # fmt: skip
     assert generated == [], "dataclasses without a docstring get their signature"
+
+
+def offered(name):
+    """The functions, cached ones among them, and the classes of a module, but no errors."""
+    for own, thing in vars(importlib.import_module(name)).items():
+        error = inspect.isclass(thing) and issubclass(thing, Exception)
+        if getattr(thing, "__module__", None) == name and not own.startswith("_") and callable(thing) and not error:
+            yield own, thing
+
+
+def documented(thing):
+    """What has a docstring: the thing itself, and the methods of a class."""
+    yield thing
+    if inspect.isclass(thing):
+        yield from (getattr(f, "fget", f) for f in vars(thing).values() if inspect.isfunction(f) or hasattr(f, "fget"))
+
+
+def used_in_examples(name):
+    """The words of all examples of a module, and the names of what their functions return."""
+    module, words = importlib.import_module(name), set()
+    for test in doctest.DocTestFinder().find(module):
+        words.update(*(re.findall(r"\w+", example.source) for example in test.examples))
+    for _, thing in offered(name):
+        for part in documented(thing):
+            if ">>>" in (part.__doc__ or ""):
+                words.add(getattr(getattr(part, "__annotations__", {}).get("return"), "__name__", ""))
+    return words
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if not re.search(r"\._[a-z]|_steps$", m) and m not in SEALED])
+def test_every_public_name_has_an_example_or_a_reason_to_have_none(name):
+    used = used_in_examples(name)
+    reasons = {f"condkl.{other}" for names in WITHOUT_EXAMPLE.values() for other in names}
+    bare = {f"{name}.{own}" for own, _ in offered(name) if own not in used}
+    assert bare == {other for other in reasons if other.rpartition(".")[0] == name}

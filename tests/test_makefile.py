@@ -20,9 +20,21 @@ case "$*" in
 esac
 case "$*" in
   "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+  *"--builder latex"*) for out; do :; done; mkdir -p "$out/_build/latex" ;;
   *--path-output*) for out; do :; done; mkdir -p "$out/_build/html" && echo page > "$out/_build/html/index.html" ;;
 esac
 """
+
+
+# Plays latexmk, in the folder of the sources.
+LATEXMK = """#!/bin/sh
+echo "$0 $*" >> "$LOG"
+for tex; do :; done
+echo "$SAYS" > "${tex%.tex}.log"
+[ "$SAYS" = "! An error" ] && exit 12
+echo paper > "${tex%.tex}.pdf"
+"""
+PDF = "book/_build/pdf/conditional-kl-gradients.pdf"
 
 
 class Project:
@@ -37,6 +49,7 @@ class Project:
             self.write(name)
         for name in ("tools/python3.11", "tools/python3"):
             self.write(name, STUB).chmod(stat.S_IRWXU)
+        self.write("tools/latexmk", LATEXMK).chmod(stat.S_IRWXU)
 
     def write(self, name, text="x"):
         path = self.folder / name
@@ -231,6 +244,38 @@ def test_help_lists_every_target(project):
     listed = re.findall(r"^make ([a-z-]+) ", project.result.stdout, re.M)
     assert set(listed) == set(phony) - {"executed", "site"}  # the two steps of `book`
     assert {"book", "test", "lint", "serve", "lab", "clean", "help"} <= set(listed)
+
+
+def test_pdf_says_where_it_is_and_how_long_it_took_and_is_made_once(project):
+    project.make("pdf", "PY=python3")
+    assert re.search(rf"^{PDF} \(\d+ s\)$", project.result.stdout, re.M)
+    assert (project.folder / PDF).read_text() == "paper\n"
+    assert project.make("pdf", "PY=python3") == []
+    project.edit("book/index.md")
+    assert sum("latexmk" in call for call in project.make("pdf", "PY=python3")) == 1
+
+
+def test_pdf_without_latex_names_the_target_that_installs_it(project):
+    assert project.make("pdf", "PY=python3", "LATEXMK=no-such-latexmk", fail="nothing") == []
+    assert "make apt-latex" in project.result.stderr
+
+
+@pytest.mark.parametrize("says", ["! An error", "Missing character: There is no λ in font"])
+def test_an_error_of_latex_or_a_missing_character_is_shown_and_leaves_no_pdf(project, says):
+    project.make("pdf", "PY=python3", fail="nothing", SAYS=says)
+    assert says in project.result.stderr
+    assert "LaTeX failed" in project.result.stderr
+    assert not (project.folder / PDF).exists()
+
+
+def test_the_site_takes_the_pdf_along_unless_a_page_is_newer(project):
+    taken = project.folder / "book/_build/source" / Path(PDF).name
+    for target, links in (("book", False), ("pdf", False), ("book", True)):
+        project.make(target, "PY=python3")
+        assert taken.exists() == links
+    project.edit("book/index.md")
+    assert built(project.make("book", "PY=python3")) == 1
+    assert not taken.exists()
 
 
 def test_clean_leaves_the_environment(project):

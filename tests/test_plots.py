@@ -2,13 +2,25 @@
 
 import io
 import re
+from itertools import combinations
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from colorspacious import cspace_convert
+from matplotlib.colors import to_hex, to_rgb
 
 from condkl.objective import OBJECTIVES
 from condkl.plots import COLOURS, NAMES, in_nats, use_style
+
+# The colours that stand side by side in a figure.
+TOGETHER = [
+    ("full", "modified", "half", "lambda_warm_up"),
+    ("full", "modified", "lambda_drop", "lambda_warm_up"),
+    ("full", "modified", "kl_warm_up", "free_bits", "fast_phi", "prior_mixture"),
+    ("full", "modified", "interpolated", "exact", "other", "muted"),
+]
+SIGHTS = ("normal", "protanomaly", "deuteranomaly", "tritanomaly")
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +38,44 @@ def test_every_objective_has_a_colour_and_a_name():
 def test_no_two_meanings_share_a_colour():
     assert len(set(COLOURS.values())) == len(COLOURS)
     assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in COLOURS.values())
+
+
+def seen(colour, sight):
+    """Return a colour in CAM02-UCS, as it is seen with a kind of colour blindness in full (Machado et al., 2009)."""
+    rgb = to_rgb(colour)
+    if sight != "normal":
+        rgb = cspace_convert(rgb, {"name": "sRGB1+CVD", "cvd_type": sight, "severity": 100}, "sRGB1")
+    return cspace_convert(np.clip(rgb, 0, 1), "sRGB1", "CAM02-UCS")
+
+
+def distances(colours, sight):
+    places = [(colour, seen(colour, sight)) for colour in colours]
+    return {(a, b): np.linalg.norm(one - other) for (a, one), (b, other) in combinations(places, 2)}
+
+
+def test_every_colour_is_compared_with_those_beside_it():
+    assert {name for names in TOGETHER for name in names} == set(COLOURS)
+
+
+@pytest.mark.parametrize("names", TOGETHER, ids="-".join)
+def test_colours_of_one_figure_stay_apart_with_any_colour_blindness(names):
+    # The measure is Petroff's ten colours, which were optimised for this distance: no pair is closer than his closest.
+    petroff = [entry["color"] for entry in plt.style.library["petroff10"]["axes.prop_cycle"]]
+    least = min(min(distances(petroff, sight).values()) for sight in SIGHTS)
+    assert 10 < least < 20
+    ours = [COLOURS[name] for name in names]
+    close = [(sight, pair) for sight in SIGHTS for pair, apart in distances(ours, sight).items() if apart < least]
+    assert close == []
+
+
+def test_every_colour_stands_out_from_white():
+    def luminance(colour):
+        rgb = np.array(to_rgb(colour))
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    contrast = {name: 1.05 / (luminance(colour) + 0.05) for name, colour in COLOURS.items()}
+    assert [name for name, ratio in contrast.items() if ratio < 3] == [], "WCAG 2.2, 1.4.11"
 
 
 def test_the_style_takes_the_colours_in_their_order():

@@ -206,6 +206,12 @@ def visit_latex(self: Any, node: explorer) -> None:
     draw(figure, Path(self.builder.outdir, f"explorer-{name}.pdf"))
     alt = self.encode(" ".join(panel.alt for panel in figure.panels))
     sentence = self.encode(figure.sentences[figure.start()])
+    opening = node.next_node(nodes.caption)[0]
+    still = opening.replace(
+        "Interactive.",
+        "One position of a figure that is interactive on the site.",
+    )
+    opening.parent[0] = nodes.Text(still)
     self.visit_figure(node)
     self.body.append(
         f"\\noindent\\sphinxincludegraphics[width=\\linewidth,alt={{{alt} {sentence}}}]{{{{explorer-{name}}}.pdf}}\n"
@@ -225,7 +231,7 @@ def draw(figure: Explorer, file: Path) -> None:
     with plt.rc_context():
         use_style()
         drawing, axes = plt.subplots(
-            1, len(figure.panels), figsize=(8.4, 3.6), squeeze=False
+            1, len(figure.panels), figsize=(7.2, 3.2), squeeze=False
         )
         for panel, ax in zip(figure.panels, axes[0]):
             for axis, scale in ((panel.x, "x"), (panel.y, "y")):

@@ -1,4 +1,4 @@
-"""The ``{ledger}`` directive: which check, in which chapter, stands behind each equation.
+"""The ``{ledger}`` directive: which check, in which chapter, stands behind each equation, and where to find them all.
 
 The table is read from the executed notebooks, and a gap in it is a warning, so it fails the strict build.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from ledger_links import LINKS, Links, tests_of
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -17,13 +18,13 @@ from sphinx.util.docutils import SphinxDirective
 
 logger = logging.getLogger(__name__)
 HEADER = (
-    "Equation",
-    "Derived in",
+    "Equation, chapter",
+    "Code, tests",
     "Oracles",
-    "Checks",
     "Largest deviation (of tolerance)",
-    "Status",
+    "Status (checks)",
 )
+Cell = nodes.Node | list[nodes.Node]  # of several paragraphs
 
 
 class LedgerDirective(SphinxDirective):
@@ -35,65 +36,86 @@ class LedgerDirective(SphinxDirective):
 
         self.env.note_reread()  # it depends on every notebook there is, also on those added later
         ledger = collect(Path(self.env.srcdir))
-        for gap in ledger.gaps:
+        lost = [
+            f"{row.equation}: expected its proof and code in ledger_links.py, got none. Add a line."
+            for row in ledger.rows
+            if row.equation not in LINKS
+        ]
+        for gap in [*ledger.gaps, *lost]:
             logger.warning(
                 "ledger: %s", gap, location=self.get_location(), type="ledger"
             )
         return [table(HEADER, (self.cells(row) for row in ledger.rows))]
 
-    def cells(self, row: Any) -> list[nodes.Node]:
+    def cells(self, row: Any) -> list[Cell]:
         """Return one row's cells."""
-        equation = text(row.equation)
-        if number := re.match(r"\d+", row.equation):  # "9", or "9, Jacobian"
-            equation = self.link("math", "eq", f"eq-{number[0]}", number[0])
-            equation += nodes.Text(row.equation[number.end() :])
+        at = LINKS.get(row.equation, Links(""))
         chapter = self.chapter(row.chapter) if row.chapter else text("–")
         worst = (
             f"{row.largest_deviation:.1g} ({row.worst:.0%})"
             if row.checks
             else "–"
         )
-        plain = [
-            ", ".join(row.oracles) or "–",
-            str(row.checks),
-            worst,
-            row.status,
+        return [
+            [self.equation(row.equation, at.proof), chapter],
+            self.sources(at.code),
+            text(", ".join(row.oracles) or "–"),
+            text(worst),
+            text(f"{row.status} ({row.checks})"),
         ]
-        return [equation, chapter, *map(text, plain)]
+
+    def equation(self, name: str, proof: str) -> nodes.Node:
+        """Return the link from an equation to its statement, with an anchor of its own: ``ledger-9-price``."""
+        page, _, section = proof.rpartition("#")
+        if number := re.fullmatch(r"\d+", name):
+            cell = self.link("math", "eq", proof, number[0])
+        elif page:
+            cell = self.link("doc", "myst", page, name, reftargetid=section)
+        elif proof:
+            cell = self.link("prf", "ref", proof, name)
+        else:
+            cell = text(name)
+        cell["names"] = [nodes.make_id(f"ledger {name}")]
+        self.state.document.note_explicit_target(cell)
+        return cell
+
+    def sources(self, code: tuple[str, ...]) -> list[nodes.Node]:
+        """Return the links to functions, and those to test files."""
+        if not code:
+            return [text("in the chapter")]
+        functions = [
+            self.link("py", "func", f"condkl.{name}", name.rpartition(".")[2])
+            for name in code
+        ]
+        tests = [
+            self.link("", "test", f"{file}#{test}", f"{file}.py")
+            for file, test in tests_of(code).items()
+        ]
+        return [together(functions), together(tests)]
 
     def chapter(self, docname: str) -> nodes.Node:
         """Return a link to the chapter, short enough for a phone: "chapter 2" for ``02_kl_chain_rule``."""
         number = re.match(r"0*(\d+)_", docname)
-        return self.link(
-            "std",
-            "doc",
-            f"/{docname}",
-            f"chapter {number[1]}" if number else docname,
-            explicit=True,
-        )
+        shown = f"chapter {number[1]}" if number else docname
+        return self.link("std", "doc", f"/{docname}", shown)
 
     def link(
-        self,
-        domain: str,
-        role: str,
-        target: str,
-        fallback: str,
-        explicit: bool = False,
-    ) -> nodes.Node:
-        """Return a cross reference that shows ``fallback``: always, or where the book does not have the target yet."""
+        self, domain: str, role: str, target: str, shown: str, **more: str
+    ) -> nodes.Element:
+        """Return a cross reference; only equations keep a text of their own, the number that they have in the book."""
+        node = nodes.literal if domain == "py" else nodes.inline
         reference = pending_xref(
             "",
-            nodes.inline("", fallback),
+            node("", shown),
             refdomain=domain,
             reftype=role,
             reftarget=target,
+            refdoc=self.env.docname,
+            refexplicit=domain != "math",
+            refwarn=True,
+            **more,
         )
-        reference["refdoc"], reference["refexplicit"], reference["refwarn"] = (
-            self.env.docname,
-            explicit,
-            True,
-        )
-        reference["from_ledger"] = True
+        reference["from_ledger"] = domain == "math"
         return nodes.paragraph("", "", reference)
 
 
@@ -102,13 +124,20 @@ def text(content: str) -> nodes.Node:
     return nodes.paragraph("", content)
 
 
-def table(
-    header: tuple[str, ...], rows: Iterator[list[nodes.Node]]
-) -> nodes.table:
+def together(links: list[nodes.Element]) -> nodes.Node:
+    """Return one cell's paragraph of several links."""
+    cell = nodes.paragraph()
+    for link in links:
+        cell += [*([nodes.Text(", ")] if cell.children else []), *link.children]
+    return cell
+
+
+def table(header: tuple[str, ...], rows: Iterator[list[Cell]]) -> nodes.table:
     """Return a docutils table."""
 
-    def line(cells: list[nodes.Node]) -> nodes.row:
-        return nodes.row("", *(nodes.entry("", cell) for cell in cells))
+    def line(cells: list[Cell]) -> nodes.row:
+        several = (c if isinstance(c, list) else [c] for c in cells)
+        return nodes.row("", *(nodes.entry("", *cell) for cell in several))
 
     columns = [nodes.colspec(colwidth=1) for _ in header]
     head = nodes.thead("", line([text(name) for name in header]))

@@ -10,6 +10,11 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.domains.math import MathDomain
+from sphinx.writers.latex import LaTeXTranslator
+
+NUMBERED = re.compile(
+    r"(\\(?:begin|end)\{(?:align|alignat|equation|flalign|gather|multline))\}"
+)
 
 
 def prefix(docname: str) -> str:
@@ -56,10 +61,27 @@ def unnumber(app: Sphinx, doctree: nodes.document) -> None:
             node["number"] = None
 
 
+def visit_latex(self: LaTeXTranslator, node: nodes.math_block) -> None:
+    """Write an equation under its number, or one without a number, which ``paper.sty`` fits into the line."""
+    text = node.astext().strip()
+    if node.get("number"):
+        self.body.append(
+            f"\n\\renewcommand{{\\theequation}}{{{node['number']}}}"
+        )
+    elif is_random(node.get("label") or ""):
+        self.body.append(NUMBERED.sub(r"\1*}", text))
+        raise nodes.SkipNode
+    elif not node.get("nowrap") and "\n\n" not in text:
+        self.body.append(f"\n\\fitline{{%\n{text}}}\n")
+        raise nodes.SkipNode
+    LaTeXTranslator.visit_math_block(self, node)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
     app.add_domain(PaperMath, override=True)
     app.connect("doctree-read", unnumber)
+    app.add_node(nodes.math_block, override=True, latex=(visit_latex, None))
     return {
         "version": "1",
         "parallel_read_safe": True,

@@ -3,6 +3,10 @@ document.addEventListener("DOMContentLoaded", () => {
   const all = (query, change) => document.querySelectorAll(query).forEach(change);
   const unlabel = (element) => element.removeAttribute("aria-label"); // it contradicts the visible text
   all("details > summary[aria-label]", unlabel);
+  all(".toctree-toggle", (arrow) => { // it opens the pages below another one, in the sidebar
+    const page = arrow.closest("li").querySelector("a").textContent.trim();
+    arrow.parentElement.setAttribute("aria-label", `Pages of ${page}`);
+  });
   all("button.search-button-field[aria-label]", unlabel);
   all("button.theme-switch-button[aria-label]", (element) => {
     unlabel(element);

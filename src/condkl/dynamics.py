@@ -18,7 +18,9 @@ from torch.distributions import kl_divergence
 from condkl.divergence import kl_chain
 from condkl.gradients import Field, KLProblem
 
+#: From (theta, phi) to a field.
 FieldFunction = Callable[[Tensor, Tensor], Field]
+#: From (theta, phi) to a number.
 Energy = Callable[[Tensor, Tensor], Tensor]
 FloatArray = NDArray[np.float64]
 
@@ -42,7 +44,7 @@ class FieldJacobian:
 
     @property
     def antisymmetric(self) -> Tensor:
-        """(J - Jᵀ)/2, shape (d, d): zero everywhere if and only if the field is a Euclidean gradient."""
+        """(J - Jᵀ)/2, shape (d, d). It is zero everywhere if and only if the field is a Euclidean gradient."""
         return (self.matrix - self.matrix.mT) / 2
 
     @property
@@ -88,6 +90,14 @@ def jacobian(field: FieldFunction, theta: Tensor, phi: Tensor) -> FieldJacobian:
 
     Source:
         Letcher et al. (2019), who split a game's Jacobian in this way.
+
+    Example:
+        >>> turning = jacobian(lambda theta, phi: Field(theta=theta - phi, phi=phi), torch.ones(1), torch.ones(1))
+        >>> turning.matrix  # phi first
+        tensor([[ 1.,  0.],
+                [-1.,  1.]])
+        >>> turning.antisymmetric.norm().item()  # not a gradient
+        0.7071067690849304
     """
     flat = _Flat(field, theta, phi)
     return FieldJacobian(torch.autograd.functional.jacobian(flat.field, flat.start), len(phi))
@@ -181,7 +191,19 @@ def fixed_point(field: FieldFunction, theta: Tensor, phi: Tensor, tol: float = 1
 def fisher(problem: KLProblem, theta: Tensor, phi: Tensor) -> Fisher:
     """The Fisher information of both blocks: the second derivatives of KL[q_ψ' || q_ψ] in ψ' at ψ' = ψ.
 
-    Arguments as for `condkl.gradients.full_gradient`. Source: Martens (2020), section 5.
+    Arguments as for `condkl.gradients.full_gradient`.
+
+    Source:
+        Martens (2020), section 5.
+
+    Example:
+        >>> from torch.distributions import Normal
+        >>> problem = KLProblem(
+        ...     q_v=lambda theta: Normal(theta[0], 2.0), q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v, 1.0),
+        ...     p_v=Normal(0.0, 1.0), p_u_given_v=lambda v: Normal(v, 1.0))
+        >>> information = fisher(problem, torch.tensor([0.0]), torch.tensor([0.0]))
+        >>> round(information.theta.item(), 4), round(information.phi.item(), 4)  # 1/variance, E v²
+        (0.25, 4.0)
     """
     q_v, q_u = problem.q_v(theta), problem.q_u_given_v(phi)
     again = theta.requires_grad or phi.requires_grad
@@ -202,6 +224,15 @@ def natural(field: FieldFunction, problem: KLProblem, blocks: Collection[str]) -
 
     Raises:
         ValueError: if a block has another name.
+
+    Example:
+        >>> from torch.distributions import Normal
+        >>> problem = KLProblem(
+        ...     q_v=lambda theta: Normal(theta[0], 2.0), q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v, 1.0),
+        ...     p_v=Normal(0.0, 1.0), p_u_given_v=lambda v: Normal(v, 1.0))
+        >>> field = natural(lambda theta, phi: Field(theta, phi), problem, blocks=["theta"])
+        >>> round(field(torch.ones(1), torch.ones(1)).theta.item(), 4)  # 1 over the information 1/4
+        4.0
     """
     if not blocks or not set(blocks) <= {"theta", "phi"}:
         raise ValueError(f"blocks: expected some of 'theta' and 'phi', got {blocks!r}.")

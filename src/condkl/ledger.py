@@ -14,8 +14,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+#: The type of a check's record among the outputs of a notebook.
 MIME = "application/vnd.condkl.check+json"
-EQUATIONS = tuple(str(n) for n in range(1, 10))  # the source's numbers
+#: The numbers of the source's equations.
+EQUATIONS = tuple(str(n) for n in range(1, 10))
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class Check:
         deviation: the largest absolute difference between what came and what was wanted.
         tol: the largest deviation allowed: rounding, or a sampling error that was computed.
         passed: deviation <= tol.
+
+    Example:
+        >>> print(Check("3", "by hand", deviation=0.1, tol=0.0, passed=False)._repr_mimebundle_()["text/plain"])
+        FAILED: eq. (3) against by hand: deviation 0.1, allowed 0
     """
 
     eq: str
@@ -87,7 +93,7 @@ def check(
     want: Tensor | ArrayLike,
     tol: float | Tensor,
 ) -> None:
-    """Assert |got - want| <= tol everywhere, and record it in the notebook's output for the ledger page.
+    """Assert `|got - want| <= tol` everywhere, and record it in the notebook's output for the ledger page.
 
     Args:
         eq: the equation's number in the source (1 to 9), or the name of a proposition.
@@ -133,6 +139,11 @@ def collect(folder: Path) -> Ledger:
 
     Args:
         folder: where the executed chapters are; searched without its subfolders.
+
+    Example:
+        >>> ledger = collect(Path("a folder without chapters"))
+        >>> ledger.rows[8].equation, ledger.rows[8].status, ledger.gaps
+        ('9', 'not yet derived', [])
     """
     chapters: dict[str, str] = {}
     checks: dict[str, list[Check]] = {eq: [] for eq in EQUATIONS}

@@ -97,7 +97,13 @@ def tempered_posterior(
 
 
 def exact_posterior(x: float | Tensor, F: float | Tensor, beta: float | Tensor, sigma2: float | Tensor) -> Posterior:
-    """p(v|x), the tempered posterior at λ = 1. Arguments and errors as for `tempered_posterior`."""
+    """p(v|x), the tempered posterior at λ = 1. Arguments and errors as for `tempered_posterior`.
+
+    Example:
+        >>> mean, variance = exact_posterior(x=1.0, F=1.0, beta=0.5, sigma2=0.5)
+        >>> float(mean), float(variance)
+        (0.5, 0.5)
+    """
     return tempered_posterior(x, F, beta, sigma2, 1.0)
 
 

@@ -32,7 +32,7 @@ class Beside:
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row for each term: `here`; with records `recorded`, the same seed's; with two or more `low` and `high`.
+        """A row for each term with `here`, with records `recorded`, the same seed's, with two or more `low` and `high`.
 
         Between `low` and `high` the next seed lies with probability 0.999, if seeds vary normally.
         """
@@ -75,6 +75,11 @@ def beside(config: RunConfig, here: Mapping[str, float]) -> Beside:
     Raises:
         ValueError: if a term is missing.
         RecordError: if a record is broken.
+
+    Example:
+        >>> config = RunConfig("full", skip=False, seed=0, steps=500, latents=(2, 3))  # in no study
+        >>> print(beside(config, {"elbo": -200.0, "R": -190.0, "A": 4.0, "C": 6.0}))
+        there is no record of this setting to compare with
     """
     missing = [name for name in TERMS if name not in here]
     if missing:

@@ -15,7 +15,7 @@ from condkl.studies import store
 from condkl.studies.engine import RunResult
 from condkl.studies.plans import EPOCH, STUDIES
 
-# Burda, Grosse & Salakhutdinov (2015), table 1, VAE, k = 1: test log-likelihood by 5,000 samples, in nats.
+#: Test log-likelihoods in nats by 5,000 samples, from Burda, Grosse & Salakhutdinov (2015), table 1, VAE, k = 1.
 PUBLISHED = {"one layer": -86.76, "two layers": -85.33}
 _LEVEL = 0.95
 _IMAGES = 1000  # with a likelihood estimate, in every run
@@ -73,9 +73,9 @@ def runs(*studies: str) -> pd.DataFrame:
     """The end of every recorded run of those studies, a row each.
 
     Returns:
-        What tells runs apart: `study`, `run` (its id), `way` (the objective, or "fast_phi"), `decoder` ("p(x|u)",
-        "p(x|u,v)" or "one layer"), `data`, `seed`, `epochs`. What stands behind them: `hours`, `processor`, `device`,
-        `commit`, `finished`. On the test images `elbo`, `R`, `A`, `C` and `log_likelihood`, a mean of
+        Columns that tell runs apart, `study`, `run` (its id), `way` (the objective, or "fast_phi"), `decoder`
+        ("p(x|u)", "p(x|u,v)" or "one layer"), `data`, `seed`, `epochs`. What stands behind them: `hours`, `processor`,
+        `device`, `commit`, `finished`. On the test images `elbo`, `R`, `A`, `C` and `log_likelihood`, a mean of
         importance-weighted estimates over the same 1,000 images, also where a run has more, in nats. On the validation
         images `val_elbo`, `val_R`, `val_A`, `val_C`, in nats, `active_v`, `active_u`.
 
@@ -107,6 +107,11 @@ def where(table: pd.DataFrame, **settings: Any) -> pd.DataFrame:
 
     Raises:
         ValueError: if there is none.
+
+    Example:
+        >>> table = pd.DataFrame({"way": ["full", "modified"], "seed": [0, 0], "elbo": [-90.0, -91.5]})
+        >>> where(table, way="modified")["elbo"].item()
+        -91.5
     """
     chosen = table
     for name, value in settings.items():
@@ -128,6 +133,12 @@ def paired(table: pd.DataFrame, column: str, one: Mapping[str, Any], other: Mapp
 
     Raises:
         ValueError: if a setting has a seed twice, or fewer than two seeds are common.
+
+    Example:
+        >>> table = pd.DataFrame({"way": ["full", "full", "modified", "modified"], "seed": [0, 1, 0, 1],
+        ...                       "elbo": [-90.0, -91.0, -91.5, -92.5]})
+        >>> print(paired(table, "elbo", {"way": "modified"}, {"way": "full"}))  # seeds differ, their differences do not
+        −1.50 ± 0.00
     """
     values = [where(table, **dict(setting)).set_index("seed")[column] for setting in (one, other)]
     for setting, found in zip((one, other), values, strict=True):
@@ -143,6 +154,11 @@ def bands(table: pd.DataFrame, column: str, by: Sequence[str] = ("way",)) -> pd.
         table: as `curves` gives it.
         column: of the table; epochs without it are left out.
         by: the settings that keep curves apart.
+
+    Example:
+        >>> table = pd.DataFrame({"way": "full", "epoch": 1.0, "val_elbo": [-101.0, -102.0, -103.0]})
+        >>> bands(table, "val_elbo").round(2).values.tolist()
+        [['full', 1.0, -102.0, -104.48, -99.52]]
     """
     rows = []
     for key, group in table.dropna(subset=[column]).groupby([*by, "epoch"], sort=False):
@@ -197,6 +213,12 @@ def source(data: pd.DataFrame, name: str, table: pd.DataFrame) -> Source:
         data: the numbers shown.
         name: a file's name without suffix.
         table: rows of `runs` or of `curves`.
+
+    Example:
+        >>> table = pd.DataFrame({"run": ["4f1a", "9c02"], "study": "main", "seed": [0, 1], "hours": 0.5,
+        ...                       "processor": "a processor", "device": "cpu"})
+        >>> print(source(pd.DataFrame({"elbo": [-90.0]}), "a-figure", table))
+        2 recorded runs of main, seeds 0 to 1, on a processor (cpu), 1.0 hours in all
     """
     return Source(data, name, table.drop_duplicates("run"))
 

@@ -110,7 +110,14 @@ def losses_text(table: pd.DataFrame, entries: Mapping[str, Entry]) -> str:
 
 
 def rates_text(table: pd.DataFrame, entries: Mapping[str, Entry], absent: Mapping[str, str]) -> str:
-    """The table of rates for people, with a row also for those that could not take part."""
+    """The table of rates for people, with a row also for those that could not take part.
+
+    Example:
+        >>> laps = [Lap(0, "ours", 2, 500, 2.0, 1.0)]
+        >>> two = {name: CONTESTANTS[name] for name in ("ours", "pyro")}
+        >>> print(rates_text(summary(laps), two, {"pyro": "not installed"}).splitlines()[-1])
+        Pyro                     -                           not installed
+    """
     sizes = sorted(set(table.index.get_level_values(0)))
     rows = {entry.label: _row(table, name, sizes, absent.get(name, "")) for name, entry in entries.items()}
     columns = [text for n in sizes for text in (f"{n} worker{'s' * (n > 1)}", f"spread ({n})", f"ours/it ({n})")]

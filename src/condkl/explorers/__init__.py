@@ -10,4 +10,5 @@ from condkl.explorers.flow import flow
 from condkl.explorers.tables import Explorer
 from condkl.explorers.tempering import tempering
 
+#: The explorers by name.
 EXPLORERS: dict[str, Callable[[], Explorer]] = {"density": density, "flow": flow, "tempering": tempering}

@@ -55,7 +55,12 @@ def trajectory(r: float, lam: float, time: Array) -> Array:
 
 
 def after_misfit_one(r: float, lam: float, time: Array) -> Array:
-    """`trajectory` with λ = 0 until the misfit is 1, at ½ log r, and the given λ from there."""
+    """`trajectory` with λ = 0 until the misfit is 1, at ½ log r, and the given λ from there.
+
+    Example:
+        >>> after_misfit_one(r=math.exp(2), lam=1.0, time=np.array([1.0])).tolist()  # (log y, log E)
+        [[0.0, 0.0]]
+    """
     switch = 0.5 * math.log(r)
     before = np.column_stack([np.zeros_like(time), math.log(r) - 2 * time])
     if (late := time > switch).any():
@@ -64,18 +69,33 @@ def after_misfit_one(r: float, lam: float, time: Array) -> Array:
 
 
 def fisher_step(r: float, time: Array) -> Array:
-    """(log y, log E) under a Fisher step for φ and the full gradient for θ: 1/y = 1 + 2rτ exp(-2τ), E = r exp(-2τ)."""
+    """(log y, log E) under a Fisher step for φ and the full gradient for θ: 1/y = 1 + 2rτ exp(-2τ), E = r exp(-2τ).
+
+    Example:
+        >>> fisher_step(r=9.0, time=np.array([1.0])).round(4).tolist()  # -log(1 + 18/e²), log 9 - 2
+        [[-1.2343, 0.1972]]
+    """
     return np.column_stack([-np.log1p(2 * r * time * np.exp(-2 * time)), math.log(r) - 2 * time])
 
 
 def kl(path: Array) -> Array:
-    """The KL in nats, ½(y - 1 - log y) + ½yE, along a path of (log y, log E)."""
+    """The KL in nats, ½(y - 1 - log y) + ½yE, along a path of (log y, log E).
+
+    Example:
+        >>> kl(np.array([[0.0, math.log(9)]])).round(4).tolist()  # y = 1, E = 9
+        [4.5]
+    """
     log_y, log_E = path.T
     return np.asarray(0.5 * (np.expm1(log_y) - log_y + np.exp(log_y + log_E)))
 
 
 def times_to_level(r: float, lam: float, switched: bool) -> dict[str, float]:
-    """The time until the KL is below `LEVEL`, by name of the way."""
+    """The time until the KL is below `LEVEL`, by name of the way.
+
+    Example:
+        >>> {name: round(time, 2) for name, time in times_to_level(r=100.0, lam=0.0, switched=False).items()}
+        {'full gradient': 55.41, 'eq. (9)': 5.41, 'Fisher step for φ': 5.45, 'your λ': 5.41}
+    """
     return {
         "full gradient": _law(r, 1.0),
         "eq. (9)": _law(r, 0.0),

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.path import Path as Line
 from numpy.typing import NDArray
 
+#: Numbers, such as points (x, y) of shape (n, 2).
 Array = NDArray[np.float64]
 
 # The grid of a panel in the page: a quarter of a pixel on a phone.
@@ -24,6 +25,10 @@ class Axis:
         low, high: its ends.
         ticks: the value of each tick, by its text.
         log: whether equal distances are equal ratios.
+
+    Example:
+        >>> Axis("time", 1.0, 100.0, {"1": 1.0, "100": 100.0}, log=True).place(10.0).item()
+        0.5
     """
 
     label: str
@@ -39,7 +44,12 @@ class Axis:
 
 
 def whole_ticks(low: int, high: int, step: int = 1) -> dict[str, float]:
-    """Ticks at whole numbers from `low` to `high`, by their text."""
+    """Ticks at whole numbers from `low` to `high`, by their text.
+
+    Example:
+        >>> whole_ticks(-4, 4, 4)
+        {'−4': -4, '0': 0, '4': 4}
+    """
     return {str(k).replace("-", "−"): k for k in range(low, high + 1, step)}
 
 
@@ -64,7 +74,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """A pair of axes with its series, the last on top; `alt` tells what it shows to those who do not see it."""
+    """A pair of axes with its series, the last on top; `alt` tells what it shows to those who do not see it.
+
+    Example:
+        >>> unit = Axis("x", 0.0, 1.0, whole_ticks(0, 1))
+        >>> line = Series("a line", "full", "line", (), (np.array([[0.0, 0.0], [1.0, 1.0]]),))
+        >>> [series.name for series in Panel("A rising line.", unit, unit, (line,)).series]
+        ['a line']
+    """
 
     alt: str
     x: Axis
@@ -85,7 +102,14 @@ class Control:
 
 @dataclass(frozen=True)
 class Explorer:
-    """An interactive figure; `sentences` tells its numbers at each position, the last control running fastest."""
+    """An interactive figure; `sentences` tells its numbers at each position, the last control running fastest.
+
+    Example:
+        >>> two, three = Control("a", "a", ("0", "1"), 1), Control("b", "b", ("0", "1", "2"), 2)
+        >>> figure = Explorer((two, three), (), ("",) * 6)
+        >>> figure.count(["a", "b"]), figure.start(), figure.start(["a"])  # a's second and b's third position
+        (6, 5, 1)
+    """
 
     controls: tuple[Control, ...]
     panels: tuple[Panel, ...]
@@ -112,6 +136,10 @@ def payload(explorer: Explorer) -> dict[str, Any]:
 
     Raises:
         ValueError: if a table does not have one entry for each position of its controls.
+
+    Example:
+        >>> payload(Explorer((Control("a", "a", ("0", "1"), 0),), (), ("a is 0", "a is 1")))
+        {'values': [['0', '1']], 'sentences': ['a is 0', 'a is 1'], 'series': []}
     """
     names = [control.name for control in explorer.controls]
     _check("sentences", explorer, names, len(explorer.sentences))

@@ -1,0 +1,192 @@
+"""The API pages: their index, signatures as the source has them, and the names in a docstring's backticks as links.
+
+Autodoc would spell out every alias, as in ``Tensor | _SupportsArray[dtype[Any]] | …`` for ``ArrayLike``.
+"""
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from ledger_page import table
+from sphinx import addnodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.domains.python import PythonDomain
+from sphinx.environment import BuildEnvironment
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
+
+PACKAGE = "condkl"
+MODULE = re.compile(r"^\.\. automodule:: (\S+)$", re.MULTILINE)
+# Code in backticks, a line of an example, or a bar: that of a conditional, where RST would see a substitution.
+BAR = re.compile(r"(`[^`]*`|^\s*(?:>>>|\.\.\.) .*$)|\|", re.MULTILINE)
+
+
+class ModulesDirective(SphinxDirective):
+    """The modules on a page, each with the first line of its docstring."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        self.env.note_reread()
+        return [table(("Module", "What it is for"), self.rows())]
+
+    def rows(self) -> Iterator[list[nodes.Node]]:
+        """Return a row for each module."""
+        page = Path(self.env.srcdir, f"{self.arguments[0]}.md")
+        for name in MODULE.findall(page.read_text("utf-8")):
+            summary = (import_module(name).__doc__ or "").split("\n")[0]
+            said, messages = self.state.inline_text(summary, self.lineno)
+            reference = pending_xref(
+                "",
+                nodes.literal("", name),
+                refdomain="py",
+                reftype="mod",
+                reftarget=name,
+                refdoc=self.env.docname,
+                refexplicit=True,
+                refwarn=True,
+            )
+            yield [
+                nodes.paragraph("", "", reference),
+                nodes.paragraph("", "", *said, *messages),
+            ]
+
+
+def keep_bars(
+    app: Sphinx,
+    what: str,
+    name: str,
+    thing: Any,
+    options: Any,
+    lines: list[str],
+) -> None:
+    """Escape the bars of ``q(u|v)`` and ``|x|`` in a docstring."""
+    text = BAR.sub(lambda found: found[1] or r"\|", "\n".join(lines))
+    lines[:] = text.split("\n")
+
+
+def as_written(
+    app: Sphinx,
+    what: str,
+    name: str,
+    thing: Any,
+    options: Any,
+    signature: str,
+    returns: str,
+) -> tuple[str, str | None] | None:
+    """Return the signature of the source, or None to leave what has none."""
+    if what == "class" and "__init__" not in source_names(thing):
+        fields = [*filter(None, map(field, parsed(thing).body))]
+        return (f"({', '.join(fields)})", None) if fields else None
+    function = thing.__init__ if what == "class" else inspect.unwrap(thing)
+    if not inspect.isfunction(function):
+        return None
+    written = parsed(function)
+    assert isinstance(written, ast.FunctionDef)
+    arguments, given = written.args, written.returns
+    if arguments.args and arguments.args[0].arg in {"self", "cls"}:
+        del arguments.args[0]
+    if what == "class" or given is None:
+        return f"({ast.unparse(arguments)})", None
+    quoted = isinstance(given, ast.Constant) and isinstance(given.value, str)
+    shown = given.value if quoted else ast.unparse(given)
+    return f"({ast.unparse(arguments)})", shown
+
+
+def parsed(thing: Any) -> Any:
+    """Return the definition of a class or a function."""
+    return ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0]
+
+
+def source_names(thing: type) -> set[str]:
+    """Return the names of the functions that a class defines in its source."""
+    return {
+        n.name for n in parsed(thing).body if isinstance(n, ast.FunctionDef)
+    }
+
+
+def field(line: ast.stmt) -> str:
+    """Return a field of a dataclass or a named tuple as an argument, and nothing for another line."""
+    if not isinstance(line, ast.AnnAssign):
+        return ""
+    argument = f"{ast.unparse(line.target)}: {ast.unparse(line.annotation)}"
+    if (default := line.value) is None:
+        return argument
+    if isinstance(default, ast.Call):  # field(default_factory=…)
+        return f"{argument} = {ast.unparse(default.keywords[0].value)}()"
+    return f"{argument} = {ast.unparse(default)}"
+
+
+def no_tuple_fields(
+    app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out the "Alias for field number 0" of named tuples, whose docstring names the fields."""
+    return True if type(thing).__name__ == "_tuplegetter" else None
+
+
+def find(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Node
+) -> nodes.Node | None:
+    """Link a name of another module, as ``engine.run`` or ``RunConfig``; what is in backticks may be no name at all."""
+    if node.get("refdomain") != "py":
+        return None
+    python = env.get_domain("py")
+    assert isinstance(python, PythonDomain)
+    target = node["reftarget"]
+    parent = (node.get("py:module") or PACKAGE).rpartition(".")[0] or PACKAGE
+    places = [f"{parent}.{target}", f"{PACKAGE}.{target}"]
+    if target[:1].isupper():  # a class; lower-case words have many meanings
+        places += [n for n in python.objects if n.endswith(f".{target}")]
+    for place in places:
+        if found := python.objects.get(place):
+            return make_refnode(
+                app.builder,
+                node["refdoc"],
+                found.docname,
+                found.node_id,
+                content,
+                place,
+            )
+    return content if node["reftype"] == "obj" else None
+
+
+class LeaveOut(SphinxPostTransform):
+    """Leave the API out of the paper, which has no sources to lead to; what links to it there is plain text."""
+
+    formats = ("latex",)
+    default_priority = 5  # before references are resolved
+
+    def run(self, **kwargs: Any) -> None:
+        """Remove the pages and the links."""
+        for page in list(self.document.findall(addnodes.start_of_file)):
+            if page["docname"].startswith("api/") and page.parent:
+                page.parent.remove(page)
+        for node in list(self.document.findall(pending_xref)):
+            if node.get("refdomain") == "py":
+                node.replace_self(node.children)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the extension."""
+    app.setup_extension("sphinx.ext.autodoc")
+    app.add_directive("modules", ModulesDirective)
+    # Before napoleon, which reads the same lines.
+    app.connect("autodoc-process-docstring", keep_bars, priority=400)
+    app.connect("autodoc-process-signature", as_written)
+    app.connect("autodoc-skip-member", no_tuple_fields)
+    app.connect("missing-reference", find)
+    app.add_post_transform(LeaveOut)
+    return {
+        "version": "1",
+        "parallel_read_safe": True,
+        "parallel_write_safe": True,
+    }
