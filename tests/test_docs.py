@@ -104,21 +104,21 @@ def documented(thing):
         yield from (getattr(f, "fget", f) for f in vars(thing).values() if inspect.isfunction(f) or hasattr(f, "fget"))
 
 
-def used_in_examples(name):
-    """The words of all examples of a module, and the names of what their functions return."""
-    module, words = importlib.import_module(name), set()
+def with_example(name):
+    """The names that have an example in a module, are used in one, or are what a function with one returns."""
+    module, names = importlib.import_module(name), set()
     for test in doctest.DocTestFinder().find(module):
-        words.update(*(re.findall(r"\w+", example.source) for example in test.examples))
-    for _, thing in offered(name):
+        names.update(*(re.findall(r"\w+", example.source) for example in test.examples))
+    for own, thing in offered(name):
         for part in documented(thing):
             if ">>>" in (part.__doc__ or ""):
-                words.add(getattr(getattr(part, "__annotations__", {}).get("return"), "__name__", ""))
-    return words
+                names |= {own, getattr(getattr(part, "__annotations__", {}).get("return"), "__name__", "")}
+    return names
 
 
 @pytest.mark.parametrize("name", [m for m in MODULES if not re.search(r"\._[a-z]|_steps$", m) and m not in SEALED])
 def test_every_public_name_has_an_example_or_a_reason_to_have_none(name):
-    used = used_in_examples(name)
+    shown = with_example(name)
     reasons = {f"condkl.{other}" for names in WITHOUT_EXAMPLE.values() for other in names}
-    bare = {f"{name}.{own}" for own, _ in offered(name) if own not in used}
+    bare = {f"{name}.{own}" for own, _ in offered(name) if own not in shown}
     assert bare == {other for other in reasons if other.rpartition(".")[0] == name}

@@ -87,13 +87,14 @@ def html(text):
 
 
 def test_equations_have_the_numbers_of_the_site(build):
-    text = "# 2. Chain\n\n$$\na\n$$ (eq-9)\n\n$$\nb\n$$ (eq-other)\n\n$$\nc\n$$\n\nSee {eq}`eq-9`."
+    text = "# 2. Chain\n\nBefore.\n\n$$\na\n$$ (eq-9)\n\n$$\nb\n$$ (eq-other)\n\n$$\nc\n$$\n\nSee {eq}`eq-9`."
     tex = build(**{"02_chain": text + "\n\n\\begin{align}\nd &= \\begin{matrix}e\\end{matrix}\n\\end{align}\n"})
     for label, number in (("eq-9", "9"), ("eq-other", "2.1")):
         begin = rf"\begin{{equation}}\label{{equation:02_chain:{label}}}"
         assert f"\\renewcommand{{\\theequation}}{{{number}}}{begin}" in tex.replace("\n", "")
     assert r"See (\ref{equation:02_chain:eq-9})." in tex
     assert tex.count(r"\begin{equation}") == 2
+    assert "Before.\n\\renewcommand" in tex  # an empty line would be a paragraph
     assert "\\fitline{%\nc}" in tex
     assert "\\begin{align*}\nd &= \\begin{matrix}e\\end{matrix}\n\\end{align*}" in tex
     assert build.warnings == ""

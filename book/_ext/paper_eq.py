@@ -65,14 +65,12 @@ def visit_latex(self: LaTeXTranslator, node: nodes.math_block) -> None:
     """Write an equation under its number, or one without a number, which ``paper.sty`` fits into the line."""
     text = node.astext().strip()
     if node.get("number"):
-        self.body.append(
-            f"\n\\renewcommand{{\\theequation}}{{{node['number']}}}"
-        )
+        self.body.append(f"\\renewcommand{{\\theequation}}{{{node['number']}}}")
     elif is_random(node.get("label") or ""):
         self.body.append(NUMBERED.sub(r"\1*}", text))
         raise nodes.SkipNode
     elif not node.get("nowrap") and "\n\n" not in text:
-        self.body.append(f"\n\\fitline{{%\n{text}}}\n")
+        self.body.append(f"\\fitline{{%\n{text}}}\n")
         raise nodes.SkipNode
     LaTeXTranslator.visit_math_block(self, node)
 
