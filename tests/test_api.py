@@ -139,3 +139,32 @@ def test_bars_stay_bars_and_code_stays_code(load):
     lines = ["KL[q(u|v) || p(u|v)], `|x|`", ">>> a | b"]
     load("api_page").keep_bars(None, "", "", None, None, lines)
     assert lines == [r"KL[q(u\|v) \|\| p(u\|v)], `|x|`", ">>> a | b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "meant"),
+    [
+        ("Path", "dynamics", "condkl.dynamics.Path"),
+        ("Path", "studies.store", "pathlib.Path"),
+        ("HierarchicalVAE", "gradients", "condkl.vae.HierarchicalVAE"),
+        ("Conditional", "gradients", "Conditional"),
+        ("engine.run", "studies.schedule", "engine.run"),
+    ],
+)
+def test_a_class_is_the_one_that_its_module_knows(name, module, meant, load):
+    assert load("api_page").full_name(name, f"condkl.{module}") == meant
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "meant"),
+    [
+        ("engine.run", "studies.schedule", "condkl.studies.engine.run"),
+        ("objective.full", "training", "condkl.objective.full"),
+        ("RecordError", "results", "condkl.studies.store.RecordError"),
+        ("run", "results", None),
+    ],
+)
+def test_a_name_of_another_module_is_found(name, module, meant, load):
+    known = ["condkl.studies.store.RecordError", "condkl.studies.engine.run", "condkl.objective.full"]
+    places = load("api_page").places(name, f"condkl.{module}", known)
+    assert next((place for place in places if place in known), None) == meant

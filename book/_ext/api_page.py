@@ -7,7 +7,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,21 @@ def no_tuple_fields(
     return True if type(thing).__name__ == "_tuplegetter" else None
 
 
+def name_in_full(app: Sphinx, doctree: nodes.document) -> None:
+    """Write out what a class is called in its module; Sphinx would take any of that name, as another ``Path``."""
+    for node in doctree.findall(pending_xref):
+        if node.get("refdomain") == "py" and node.get("py:module"):
+            node["reftarget"] = full_name(node["reftarget"], node["py:module"])
+
+
+def full_name(target: str, module: str) -> str:
+    """Return the full name of a class that is known in a module, and any other name as it is."""
+    meant = vars(import_module(module)).get(target)
+    if not isinstance(meant, type):
+        return target
+    return f"{meant.__module__}.{meant.__qualname__}"
+
+
 def find(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Node
 ) -> nodes.Node | None:
@@ -141,12 +156,8 @@ def find(
         return None
     python = env.get_domain("py")
     assert isinstance(python, PythonDomain)
-    target = node["reftarget"]
-    parent = (node.get("py:module") or PACKAGE).rpartition(".")[0] or PACKAGE
-    places = [f"{parent}.{target}", f"{PACKAGE}.{target}"]
-    if target[:1].isupper():  # a class; lower-case words have many meanings
-        places += [n for n in python.objects if n.endswith(f".{target}")]
-    for place in places:
+    module = node.get("py:module") or PACKAGE
+    for place in places(node["reftarget"], module, python.objects):
         if found := python.objects.get(place):
             return make_refnode(
                 app.builder,
@@ -157,6 +168,15 @@ def find(
                 place,
             )
     return content if node["reftype"] == "obj" else None
+
+
+def places(target: str, module: str, known: Iterable[str]) -> list[str]:
+    """Return the full names that a name in a module may stand for, the likeliest first."""
+    parent = module.rpartition(".")[0] or PACKAGE
+    likely = [f"{parent}.{target}", f"{PACKAGE}.{target}"]
+    if target[:1].isupper():  # a class; lower-case words have many meanings
+        likely += [name for name in known if name.endswith(f".{target}")]
+    return likely
 
 
 class LeaveOut(SphinxPostTransform):
@@ -183,6 +203,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", keep_bars, priority=400)
     app.connect("autodoc-process-signature", as_written)
     app.connect("autodoc-skip-member", no_tuple_fields)
+    app.connect("doctree-read", name_in_full)
     app.connect("missing-reference", find)
     app.add_post_transform(LeaveOut)
     return {
