@@ -46,13 +46,15 @@ FIND_BENCH := find src/condkl -type f -path 'src/condkl/bench/*' -name '*.py' | 
 BENCHED := $(filter $(BUILD)/executed/12_%,$(EXECUTED))
 VERIFIED := $(wildcard data/runs/verified.json)
 
+TESTS := $(wildcard tests/test_*.py)# their source is shown on the site
+
 # A deleted file is newer than nothing, so make alone would not see it. The lists of names do: they are rewritten,
 # while this file is read, when a name came or went.
 remember = $(shell mkdir -p $(BUILD); $(2) | cmp -s - $(1) || { $(2); } > $(1))
 $(call remember,$(BUILD)/inputs.list,$(FIND_INPUTS))
 $(call remember,$(BUILD)/runs.list,$(FIND_RUNS))
 $(call remember,$(BUILD)/bench.list,$(FIND_BENCH))
-$(call remember,$(BUILD)/pages.list,echo $(sort $(CHAPTERS) $(PAGE_FILES) $(VERIFIED)))
+$(call remember,$(BUILD)/pages.list,echo $(sort $(CHAPTERS) $(PAGE_FILES) $(VERIFIED) $(TESTS)))
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -153,7 +155,7 @@ $(BUILD)/executed/%.ipynb: book/%.ipynb $(INPUTS) $(BUILD)/inputs.list | $(ENV)
 
 # Built whole or not at all: Sphinx's own increments leave stale sidebars, glued numbers and removed pages behind, and
 # forget the warnings of the failed build before; a whole build takes seconds. jupyter-book has no `python -m`.
-SOURCES := $(EXECUTED) $(PAGE_FILES) $(VERIFIED) $(wildcard src/condkl/explorers/*.py) $(BUILD)/pages.list constraints.txt
+SOURCES := $(EXECUTED) $(PAGE_FILES) $(VERIFIED) $(TESTS) $(wildcard src/condkl/explorers/*.py) $(BUILD)/pages.list constraints.txt
 JUPYTER_BOOK = $(PY) -c 'from jupyter_book.cli.main import main; main()' build -q -W -n --keep-going
 
 # The site takes the PDF along where there is one that shows the same, and does not make one: pdf.made is no target.

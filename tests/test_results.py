@@ -176,6 +176,15 @@ def test_the_source_names_runs_seeds_hardware_and_commit_and_holds_the_data():
     pd.testing.assert_frame_equal(again, table[["epoch", "elbo"]].reset_index(drop=True), check_dtype=False, rtol=1e-5)
 
 
+def test_the_ids_of_two_studies_stand_apart(monkeypatch):
+    monkeypatch.setitem(results.STUDIES, "other", CONFIGS[:1])
+    store.write("other", record(CONFIGS[0]))
+    table = pd.concat([where(runs("some"), way="modified", seed=0), runs("other")])
+    html = source(table, "a-name", table)._repr_mimebundle_()["text/html"]
+    for study, config in (("some", CONFIGS[1]), ("other", CONFIGS[0])):
+        assert f"<code>data/runs/{study}</code>: <code>{config.id[:8]}</code></p>" in html
+
+
 def test_a_source_of_one_seed_says_so():
     table = where(runs("some"), decoder="one layer", seed=1)
     assert str(source(table, "one", table)).startswith("1 recorded run of some, seed 1, on")

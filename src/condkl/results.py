@@ -194,14 +194,14 @@ class Source:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         csv = base64.b64encode(self.data.to_csv(index=False, float_format="%.6g").encode()).decode()
         link = f'<a download="{self.name}.csv" href="data:text/csv;base64,{csv}">Data of this figure or table (CSV)</a>'
-        ids, commits = (
-            " ".join(f"<code>{name[:8]}</code>" for name in dict.fromkeys(self.runs[column].astype(str)))
-            for column in ("run", "commit")
+        folders = "".join(
+            f"<p>Folders in <code>data/runs/{study}</code>: {_short(group['run'])}</p>"
+            for study, group in self.runs.groupby("study", sort=False)
         )
         text = f"Source: {self}."
         html = (
-            f'<div class="source"><details><summary>{escape(text)}</summary><p>Folders in <code>data/runs</code>: '
-            f"{ids}</p><p>Trained from the sources at commit {commits}</p></details><p>{link}</p></div>"
+            f'<div class="source"><details><summary>{escape(text)}</summary>{folders}'
+            f"<p>Trained from the sources at commit {_short(self.runs['commit'])}</p></details><p>{link}</p></div>"
         )
         return {"text/html": html, "text/plain": text}
 
@@ -221,6 +221,11 @@ def source(data: pd.DataFrame, name: str, table: pd.DataFrame) -> Source:
         2 recorded runs of main, seeds 0 to 1, on a processor (cpu), 1.0 hours in all
     """
     return Source(data, name, table.drop_duplicates("run"))
+
+
+def _short(names: pd.Series) -> str:
+    """The first digits of each name once, as HTML."""
+    return " ".join(f"<code>{name[:8]}</code>" for name in dict.fromkeys(names.astype(str)))
 
 
 def _records(studies: Sequence[str]) -> list[tuple[str, RunResult]]:

@@ -1,12 +1,12 @@
-"""From an equation to its proof, its tests and its code in three clicks, and every public name in the reference."""
+"""From an equation to its proof, its tests and its code, from a figure to its runs, and every public name."""
 
 import functools
 
 import pytest
 from bs4 import BeautifulSoup
+from built_site import PAGES, SITE, resolve
 from test_api import PUBLIC
 from test_docs import offered
-from test_site import PAGES, SITE, resolve
 
 pytestmark = pytest.mark.site
 API = [page for page in PAGES if page.startswith("api/")]
@@ -62,6 +62,16 @@ def test_a_line_with_code_has_tests():
         assert any(link.startswith("api/") for link in to) == any(link.startswith("_tests/") for link in to), anchor
 
 
+@pytest.mark.parametrize("page", ["09_the_experiment.html", "10_results.html", "11_the_verdict.html"])
+def test_every_source_under_a_figure_leads_to_its_runs(page):
+    sources = soup(page).select("div.source")
+    assert sources
+    for source in sources:
+        to = [link for link in links(source) if link.startswith("runs.html#run-")]
+        stated = int(source.summary.get_text().removeprefix("Source: ").split()[0])
+        assert len(to) == stated, source.summary.get_text()
+
+
 @pytest.mark.parametrize("module", PUBLIC)
 def test_every_public_name_is_in_the_reference_with_its_source(module):
     shown = {tag["id"]: tag for page in API for tag in soup(page).select("dt[id]")}
@@ -69,8 +79,3 @@ def test_every_public_name_is_in_the_reference_with_its_source(module):
         tag = shown[f"{module}.{name}"]
         if getattr(thing, "__name__", None) == name:  # no alias
             assert tag.find("span", class_="viewcode-link"), name
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_page_is_light(page):
-    assert (SITE / page).stat().st_size < 3e6

@@ -1,0 +1,71 @@
+"""The ``{runs}`` directive: every recorded run of a study; and links from the sources under figures to their runs."""
+
+import re
+from typing import Any
+
+from condkl.studies import RunResult
+from condkl.studies.plans import STUDIES
+from docutils import nodes
+from ledger_page import table, text
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from status_facts import duration, moment, study
+
+PAGE = "runs"
+HEADER = ("Run", "Setting", "Test ELBO", "Took", "Finished")
+SHORT = re.compile(r"<code>([0-9a-f]{8})</code>")
+
+
+class RunsDirective(SphinxDirective):
+    """The records of a study, by its name."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table, or that there is nothing yet."""
+        self.env.note_reread()  # it depends on the records
+        name = self.arguments[0]
+        if name not in STUDIES:
+            known = ", ".join(STUDIES)
+            raise self.error(f"runs: expected one of {known}, got {name}.")
+        records = study(name).records
+        if not records:
+            return [text("Nothing is recorded of it in this copy.")]
+        return [table(HEADER, map(self.cells, records))]
+
+    def cells(self, record: RunResult) -> list[nodes.Node]:
+        """Return one run's cells, with an anchor: ``run-4f1a9c02``."""
+        short = record.config.id[:8]
+        first = nodes.paragraph("", "", nodes.literal("", short))
+        first["names"] = [f"run-{short}"]
+        self.state.document.note_explicit_target(first)
+        provenance = record.provenance
+        elbo = f"{record.samples['test'][0]:.2f}".replace("-", "−")
+        took = duration(sum(provenance["seconds"].values()))
+        rest = (record.config.label, elbo, took, moment(provenance["finished"]))
+        return [first, *map(text, rest)]
+
+
+def link_sources(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Make the ids of runs under a figure links to the page of runs."""
+    known = {r.config.id[:8] for name in STUDIES for r in study(name).records}
+    to = app.builder.get_relative_uri(docname, PAGE)
+
+    def linked(found: re.Match[str]) -> str:
+        at = f'<a href="{to}#run-{found[1]}">{found[0]}</a>'
+        return at if found[1] in known else found[0]
+
+    for raw in doctree.findall(nodes.raw):
+        if raw["format"] == "html" and 'class="source"' in raw.astext():
+            raw[:] = [nodes.Text(SHORT.sub(linked, raw.astext()))]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the extension."""
+    app.add_directive("runs", RunsDirective)
+    app.connect("doctree-resolved", link_sources)
+    return {
+        "version": "1",
+        "parallel_read_safe": True,
+        "parallel_write_safe": True,
+    }

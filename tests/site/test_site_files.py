@@ -1,0 +1,93 @@
+"""The files of the built site, without a browser: run by ``make site-test``."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import nbformat
+import pandas as pd
+import pytest
+from built_site import EXTRA, LOCAL, PAGES, SITE, markup, resolve
+
+pytestmark = pytest.mark.site
+
+MB = 1_000_000
+CHAPTERS = [page for page in PAGES if markup(page).has_code_cells]
+WITH_TABLES = [page for page in PAGES if markup(page).downloads]
+
+
+def within(page):
+    """List the links of a page that stay within the site."""
+    return [link for link in markup(page).links if not urlsplit(link).scheme]
+
+
+def test_the_site_is_built():
+    assert (SITE / "index.html").exists(), f"there is no site at {SITE}: run `make book`"
+    assert len(PAGES) > len(EXTRA)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    broken = []
+    for link in within(page):
+        path, anchor = resolve(page, link)
+        known = (SITE / path).is_file() and (not anchor or not path.endswith(".html") or anchor in markup(path).ids)
+        if not known:
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("number", range(1, 10))
+def test_equation_of_the_source_stands_on_one_page(number):
+    pages = [page for page in PAGES if f"equation-eq-{number}" in markup(page).ids]
+    assert len(pages) == 1, f"label eq-{number} stands on {pages or 'no page'}"
+
+
+def test_next_and_previous_walk_the_whole_book():
+    walked = ["index.html"]
+    while (link := markup(walked[-1]).walk.get("right-next")) and len(walked) <= len(PAGES):
+        walked.append(resolve(walked[-1], link)[0])
+        assert resolve(walked[-1], markup(walked[-1]).walk["left-prev"])[0] == walked[-2]
+    assert sorted(walked) == sorted(set(PAGES) - EXTRA)
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_a_chapter_offers_its_notebook(page):
+    notebooks = [SITE / resolve(page, link)[0] for link in within(page) if link.endswith(".ipynb")]
+    assert f"{Path(page).stem}.ipynb" in {path.name for path in notebooks}
+    for path in notebooks:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        assert any(cell.cell_type == "code" for cell in notebook.cells)
+
+
+def test_results_can_be_downloaded():
+    assert {"09", "10", "11"} <= {page[:2] for page in WITH_TABLES}
+
+
+@pytest.mark.parametrize("page", WITH_TABLES)
+def test_tables_of_a_page_can_be_read_again(page):
+    for name, link in markup(page).downloads.items():
+        assert name.endswith(".csv")
+        assert link.startswith("data:text/csv"), name
+        table = pd.read_csv(urlopen(link))
+        assert len(table) > 0, name
+        assert table.notna().any().all(), f"{name} has an empty column"
+
+
+def test_a_link_to_a_pdf_leads_to_one():
+    links = [(page, resolve(page, link)[0]) for page in PAGES for link in within(page) if link.endswith(".pdf")]
+    assert [(page, path) for page, path in links if (SITE / path).read_bytes()[:4] != b"%PDF"] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_and_its_images_are_below_3_MB(page):
+    images = {resolve(page, link)[0] for link in markup(page).images if not link.startswith(LOCAL)}
+    sizes = {path: (SITE / path).stat().st_size for path in (page, *images)}
+    assert sum(sizes.values()) < 3 * MB, sizes
+
+
+def test_the_site_is_below_40_MB():
+    sizes = {path.relative_to(SITE).as_posix(): path.stat().st_size for path in SITE.rglob("*") if path.is_file()}
+    heaviest = sorted(sizes.items(), key=lambda item: -item[1])[:5]
+    assert sum(sizes.values()) < 40 * MB, heaviest
