@@ -5,10 +5,12 @@ import re
 from itertools import combinations
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 from colorspacious import cspace_convert
 from matplotlib.colors import to_hex, to_rgb
+from nbclient import NotebookClient
 
 from condkl.objective import OBJECTIVES
 from condkl.plots import COLOURS, NAMES, in_nats, use_style
@@ -33,6 +35,14 @@ def _restored():
 def test_every_objective_has_a_colour_and_a_name():
     assert set(OBJECTIVES) <= set(COLOURS)
     assert set(OBJECTIVES) <= set(NAMES)
+
+
+def test_a_notebook_shows_its_figures_as_vectors_and_as_pixels():
+    cells = ["import matplotlib.pyplot as plt, condkl.plots; condkl.plots.use_style()", "plt.plot([1, 2]); plt.show()"]
+    notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    (shown,) = notebook.cells[1].outputs
+    assert {"image/svg+xml", "application/pdf", "image/png"} <= set(shown.data)
 
 
 def test_no_two_meanings_share_a_colour():

@@ -136,6 +136,7 @@ def test_an_interval_of_nothing_is_an_error(values):
 def test_an_interval_is_written_with_a_minus_and_its_half_width():
     assert str(Interval(-1.234, 0.5, 3)) == "−1.23 ± 0.50"
     assert f"{Interval(1.25, 0.5, 3):+.1f}" == "+1.2 ± 0.5"
+    assert f"{Interval(-0.001, 0.5, 3):+.2f}" == "+0.00 ± 0.50"
 
 
 def test_pairs_are_by_seed_whatever_the_order():

@@ -173,8 +173,8 @@ class HierarchicalGaussian(Distribution):
     def moments(self) -> Moments:
         """Exact mean, covariance and kurtosis.
 
-        Cov[v] = I, Cov[u, v] = F, Cov[u] = 2FFᵀ + βI, and for a component with f² = Σ_j F_ij²
-        E u_i⁴ = 30f⁴ + 12βf² + 3β², so the kurtosis tends to 7.5 as β → 0.
+        Cov[v] = I, Cov[u, v] = F, Cov[u] = 2FFᵀ + βI, and for a component E u_i⁴ = 30f⁴ + 12βf² + 3β²
+        with f² = Σ_j F_ij², so the kurtosis tends to 7.5 as β → 0.
 
         Example:
             >>> HierarchicalGaussian(F=1.0, beta=1.0).moments().kurtosis  # 45/9

@@ -1,5 +1,7 @@
 """One look for all figures: the same colour means the same thing in every chapter."""
 
+import sys
+
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -38,6 +40,8 @@ NAMES = {
 def use_style() -> None:
     """Set the look of all figures made after it: quiet grid, white ground in any theme, repeatable vector files.
 
+    In a notebook, figures are shown as SVG, with PDF for paper and PNG for viewers that know neither.
+
     Example:
         >>> with plt.rc_context():  # the look is global
         ...     use_style()
@@ -51,10 +55,15 @@ def use_style() -> None:
             "figure.constrained_layout.use": True,
             "savefig.facecolor": "white",
             "axes.titlesize": "medium",
-            "legend.frameon": False,
+            "legend.frameon": True,  # or lines would run through its words
+            "legend.framealpha": 0.85,
+            "legend.edgecolor": "none",
+            "figure.dpi": 150,  # of what is not drawn as lines
             "svg.hashsalt": "condkl",  # the same figure gives the same file
         }
     )
+    if "ipykernel" in sys.modules:
+        _show_as_vectors()
 
 
 def in_nats(axis: Axes, what: str) -> None:
@@ -68,3 +77,11 @@ def in_nats(axis: Axes, what: str) -> None:
         >>> plt.close(figure)
     """
     axis.set_ylabel(f"{what} (nats)")
+
+
+def _show_as_vectors() -> None:
+    from IPython.core.getipython import get_ipython
+    from matplotlib_inline.config import InlineBackend
+
+    if shell := get_ipython():
+        InlineBackend.instance(parent=shell).figure_formats = {"svg", "pdf", "png"}

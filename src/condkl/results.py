@@ -49,7 +49,8 @@ class Interval:
         return f"{self:.2f}"
 
     def __format__(self, spec: str) -> str:
-        return f"{self.mean:{spec}} ± {self.half:{spec.lstrip('+')}}".replace("-", "−")
+        sign, rest = spec[:1] * spec.startswith("+"), spec.lstrip("+")
+        return f"{self.mean:{sign}z{rest}} ± {self.half:{rest}}".replace("-", "−")
 
 
 def interval(values: Sequence[float] | pd.Series) -> Interval:

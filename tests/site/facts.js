@@ -22,6 +22,7 @@
     broken_images: [...document.images].filter((image) => !image.naturalWidth).map((image) => image.src),
     images_without_alt: [...document.images].filter((i) => !i.alt.trim() || /^_images|\.png$/.test(i.alt)).map((i) => i.src),
     stderr_blocks: all(".stderr, .output.traceback").map(name),
+    parted_marks: all("article :not(.together) > span.math").filter((e) => /^[\])”.,;:!?%]/.test(e.nextSibling?.data ?? "")).map(name),
     progress_bars: article.innerText.match(/\d+%\|.{0,40}|[\d.]+ ?(?:it\/s|s\/it)\b/g) || [],
     warnings: outputs.match(/.*\b\w*Warning: .{0,60}/g) || [],
     unseen_ways_on: all("a.left-prev, a.right-next").filter((link) => !link.getBoundingClientRect().width).map(name),
