@@ -145,10 +145,10 @@ $(STUDIED): $(shell $(FIND_RUNS)) $(BUILD)/runs.list
 $(BENCHED): $(shell $(FIND_BENCH)) $(BUILD)/bench.list
 
 # Executed once, for the tests and for the site. The copy moves into place only when all its cells ran, and is dated by
-# the start of the run: an edit made meanwhile makes it stale.
+# the start of the run: an edit made meanwhile makes it stale. The epoch keeps the date out of the figures.
 $(BUILD)/executed/%.ipynb: book/%.ipynb $(INPUTS) $(BUILD)/inputs.list | $(ENV)
 	@mkdir -p $(RUN) $(@D); touch $(RUN)/$*.start; rm -f $(RUN)/$*.ipynb; cp $< $(RUN)/$*.ipynb; echo "executing $<"
-	@$(PY) -m pytest --nbmake --overwrite --nbmake-kernel=python3 --nbmake-timeout=600 -p no:cacheprovider -q \
+	@SOURCE_DATE_EPOCH=0 $(PY) -m pytest --nbmake --overwrite --nbmake-kernel=python3 --nbmake-timeout=600 -p no:cacheprovider -q \
 	  $(RUN)/$*.ipynb > $(RUN)/$*.log 2>&1 || { cat $(RUN)/$*.log; \
 	  echo "make: $< failed (above); its outputs up to there are in $(RUN)/$*.ipynb"; exit 1; } >&2
 	@touch -r $(RUN)/$*.start $(RUN)/$*.ipynb; mv $(RUN)/$*.ipynb $@; echo "$<: $$(tail -n 1 $(RUN)/$*.log)"

@@ -41,6 +41,7 @@ def record(config):
         "seconds": {"training": 3000.0, "evaluation": 600.0},
         "machine": {"processor": "a processor", "device": "cpu"},
         "commit": "0123456789abcdef",
+        "sources": "fedcba9876543210",
         "finished": "2026-11-22T00:00:00+00:00",
     }
     return RunResult(config, metrics, samples, provenance)

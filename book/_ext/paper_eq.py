@@ -1,8 +1,6 @@
 """Equation numbers: the source's own for ``eq-1`` … ``eq-9``, and (chapter.k) for every other labelled one.
 
 Sphinx counts equations through the whole book in reading order, so (5) would be whatever came fifth.
-
-A formula in a sentence keeps its punctuation: a browser would start the next line with the comma.
 """
 
 import re
@@ -12,14 +10,11 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.domains.math import MathDomain
-from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.writers.latex import LaTeXTranslator
 
 NUMBERED = re.compile(
     r"(\\(?:begin|end)\{(?:align|alignat|equation|flalign|gather|multline))\}"
 )
-OPENING = re.compile(r"[(\[“]+$")
-CLOSING = re.compile(r"^(?:’s\b|[\])”.,;:!?%])+")
 
 
 def prefix(docname: str) -> str:
@@ -66,37 +61,6 @@ def unnumber(app: Sphinx, doctree: nodes.document) -> None:
             node["number"] = None
 
 
-class KeepMarks(SphinxPostTransform):
-    """Put a formula into one box with the bracket before it and the marks after it; ``book.css`` keeps it on one line."""
-
-    default_priority = 900  # every other text is final
-    formats = ("html",)
-
-    def run(self, **kwargs: Any) -> None:
-        """Do so for all formulas in sentences."""
-        for formula in [*self.document.findall(nodes.math)]:
-            around, at = formula.parent, formula.parent.index(formula)
-            before, after = around[max(at - 1, 0)], around[at + 1 : at + 2]
-            opening = OPENING.search(text_of(before))
-            closing = CLOSING.search(text_of(*after))
-            if not opening and not closing:
-                continue
-            box = nodes.inline("", "", classes=["together"])
-            around[at] = box
-            if opening:
-                around[at - 1] = nodes.Text(before[: opening.start()])
-                box += nodes.Text(opening[0])
-            box += formula
-            if closing:
-                around[at + 1] = nodes.Text(after[0][closing.end() :])
-                box += nodes.Text(closing[0])
-
-
-def text_of(*neighbours: nodes.Node) -> str:
-    """Return the text beside a formula; nothing where markup or no node stands."""
-    return "".join(str(n) for n in neighbours if isinstance(n, nodes.Text))
-
-
 def visit_latex(self: LaTeXTranslator, node: nodes.math_block) -> None:
     """Write an equation under its number, or one without a number, which ``paper.sty`` fits into the line."""
     text = node.astext().strip()
@@ -114,7 +78,6 @@ def visit_latex(self: LaTeXTranslator, node: nodes.math_block) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
     app.add_domain(PaperMath, override=True)
-    app.add_post_transform(KeepMarks)
     app.connect("doctree-read", unnumber)
     app.add_node(nodes.math_block, override=True, latex=(visit_latex, None))
     return {

@@ -1,6 +1,7 @@
 """The ``{runs}`` directive: every recorded run of a study; and links from the sources under figures to their runs."""
 
 import re
+from functools import cache
 from typing import Any
 
 from condkl.studies import RunResult
@@ -9,7 +10,7 @@ from docutils import nodes
 from ledger_page import table, text
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-from status_facts import duration, moment, study
+from status_facts import duration, elbo_on_test, moment, seconds, study
 
 PAGE = "runs"
 HEADER = ("Run", "Setting", "Test ELBO", "Took", "Finished")
@@ -39,21 +40,29 @@ class RunsDirective(SphinxDirective):
         first = nodes.paragraph("", "", nodes.literal("", short))
         first["names"] = [f"run-{short}"]
         self.state.document.note_explicit_target(first)
-        provenance = record.provenance
-        elbo = f"{record.samples['test'][0]:.2f}".replace("-", "−")
-        took = duration(sum(provenance["seconds"].values()))
-        rest = (record.config.label, elbo, took, moment(provenance["finished"]))
+        rest = (
+            record.config.label,
+            elbo_on_test(record),
+            duration(seconds(record)),
+            moment(record.provenance["finished"]),
+        )
         return [first, *map(text, rest)]
+
+
+@cache
+def all_ids() -> frozenset[str]:
+    """Return the first digits of every recorded run's id."""
+    records = (record for name in STUDIES for record in study(name).records)
+    return frozenset(record.config.id[:8] for record in records)
 
 
 def link_sources(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Make the ids of runs under a figure links to the page of runs."""
-    known = {r.config.id[:8] for name in STUDIES for r in study(name).records}
     to = app.builder.get_relative_uri(docname, PAGE)
 
     def linked(found: re.Match[str]) -> str:
         at = f'<a href="{to}#run-{found[1]}">{found[0]}</a>'
-        return at if found[1] in known else found[0]
+        return at if found[1] in all_ids() else found[0]
 
     for raw in doctree.findall(nodes.raw):
         if raw["format"] == "html" and 'class="source"' in raw.astext():

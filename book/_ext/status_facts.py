@@ -51,10 +51,7 @@ class Study:
     @property
     def each(self) -> list[float]:
         """Seconds of every run by the clock, evaluation included."""
-        return [
-            sum(record.provenance["seconds"].values())
-            for record in self.records
-        ]
+        return [*map(seconds, self.records)]
 
     @property
     def windows(self) -> list[float]:
@@ -89,6 +86,16 @@ def study(name: str) -> Study:
     steps = sum(config.steps for config in configs)
     broken = len(kept) - len(records)
     return Study(name, len(configs), steps, tuple(records), broken)
+
+
+def seconds(record: RunResult) -> float:
+    """Return how long a run took by the clock, evaluation included."""
+    return float(sum(record.provenance["seconds"].values()))
+
+
+def elbo_on_test(record: RunResult) -> str:
+    """Return a run's ELBO on the test images."""
+    return f"{record.samples['test'][0]:.2f}".replace("-", "−")
 
 
 def chapter(path: Path) -> Chapter:

@@ -27,6 +27,7 @@ from status_facts import (
     chapter,
     day,
     duration,
+    elbo_on_test,
     median,
     minutes,
     moment,
@@ -204,10 +205,9 @@ def citation(env: BuildEnvironment) -> Cells:
     if not (records := study("main").records):
         return [text("Nothing is recorded of the study main in this copy.")]
     one = records[0]
-    elbo = f"{one.samples['test'][0]:.2f}".replace("-", "−")
     line = (
         f"condkl {version('condkl')}, run main/{one.config.id[:8]} ({one.config.label}), trained at commit "
-        f"{short(one.provenance['commit'])} on {place(one)}, {moment(one.provenance['finished'])}: test ELBO {elbo} nats."
+        f"{short(one.provenance['commit'])} on {place(one)}, {moment(one.provenance['finished'])}: test ELBO {elbo_on_test(one)} nats."
     )
     return [nodes.block_quote("", text(line))]
 

@@ -49,7 +49,7 @@ class Interval:
         return f"{self:.2f}"
 
     def __format__(self, spec: str) -> str:
-        sign, rest = spec[:1] * spec.startswith("+"), spec.lstrip("+")
+        sign, rest = "+" if spec.startswith("+") else "", spec.removeprefix("+")
         return f"{self.mean:{sign}z{rest}} ± {self.half:{rest}}".replace("-", "−")
 
 
@@ -76,9 +76,9 @@ def runs(*studies: str) -> pd.DataFrame:
     Returns:
         Columns that tell runs apart, `study`, `run` (its id), `way` (the objective, or "fast_phi"), `decoder`
         ("p(x|u)", "p(x|u,v)" or "one layer"), `data`, `seed`, `epochs`. What stands behind them: `hours`, `processor`,
-        `device`, `commit`, `finished`. On the test images `elbo`, `R`, `A`, `C` and `log_likelihood`, a mean of
-        importance-weighted estimates over the same 1,000 images, also where a run has more, in nats. On the validation
-        images `val_elbo`, `val_R`, `val_A`, `val_C`, in nats, `active_v`, `active_u`.
+        `device`, `commit`, `sources` (a hash), `finished`. On the test images `elbo`, `R`, `A`, `C` and
+        `log_likelihood`, a mean of importance-weighted estimates over the same 1,000 images, also where a run has more,
+        in nats. On the validation images `val_elbo`, `val_R`, `val_A`, `val_C`, in nats, `active_v`, `active_u`.
 
     Raises:
         RecordError: if a run has no record; the message names the command that makes it.
@@ -247,6 +247,7 @@ def _origin(study: str, record: RunResult) -> dict[str, Any]:
         "processor": provenance["machine"]["processor"],
         "device": provenance["machine"]["device"],
         "commit": provenance["commit"],
+        "sources": provenance["sources"],
         "finished": provenance["finished"],
     }
 

@@ -100,11 +100,11 @@ def changed(figure, before):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_an_explorer_without_scripts_is_a_still_figure(name, browser):
+def test_an_explorer_without_scripts_is_a_still_figure(name, browser, tab):
     context = window(browser, java_script_enabled=False)
-    bare, alive = context.new_page(), browser.new_page()
-    for tab in (bare, alive):
-        tab.goto(f"{SITE.as_uri()}/{PAGES[name]}.html", wait_until="domcontentloaded")
+    bare, alive = context.new_page(), tab
+    for each in (bare, alive):
+        each.goto(f"{SITE.as_uri()}/{PAGES[name]}.html", wait_until="domcontentloaded")
     assert alive.locator(".explorer-controls").is_visible()
     assert not bare.locator(".explorer-controls").is_visible()
     assert bare.locator(".explorer noscript").is_visible()
@@ -115,7 +115,6 @@ def test_an_explorer_without_scripts_is_a_still_figure(name, browser):
     assert drawn == state["curves"]
     assert all(re.match(r"M-?\d", d) for d in drawn)
     context.close()
-    alive.close()
 
 
 def test_the_keyboard_moves_every_slider(figure):

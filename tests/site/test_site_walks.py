@@ -44,6 +44,7 @@ def test_a_reference_leads_to_an_equation_on_another_page(mode, tab, bases):
         "(id) => { const top = document.getElementById(id).getBoundingClientRect().top;"
         "return top >= -1 && top < innerHeight; }",
         arg=link.partition("#")[2],
+        timeout=5000,
     )
 
 
@@ -51,7 +52,7 @@ def test_a_reference_leads_to_an_equation_on_another_page(mode, tab, bases):
 @pytest.mark.parametrize(("word", "page"), [("kurtosis", "01_hierarchical_posteriors"), ("tempered", "07_the_vae")])
 def test_search_finds(word, page, mode, tab, bases):
     tab.goto(f"{bases[mode]}/search.html?q={word}")
-    tab.wait_for_selector(f"#search-results ul.search li a[href^='{page}.html']")
+    tab.wait_for_selector(f"#search-results ul.search li a[href^='{page}.html']", timeout=10_000)
 
 
 @MODES
@@ -87,4 +88,4 @@ def test_the_keyboard_scrolls_what_is_too_wide_for_a_phone(tab, bases):
             break
     tab.locator("#wide").focus()
     tab.keyboard.press("ArrowRight")
-    tab.wait_for_function("document.querySelector('#wide').scrollLeft > 0")
+    tab.wait_for_function("document.querySelector('#wide').scrollLeft > 0", timeout=5000)
