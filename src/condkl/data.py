@@ -44,6 +44,10 @@ def data_folder() -> Path:
 
     Raises:
         DataError: if there is no such folder.
+
+    Example:
+        >>> (data_folder() / "mnist").is_dir()
+        True
     """
     override = os.environ.get("CONDKL_DATA")
     folder = Path(override) if override else Path(__file__).resolve().parents[2] / "data"
@@ -68,6 +72,11 @@ def mnist(split: str, folder: Path | None = None) -> Digits:
 
     Source:
         LeCun, Cortes & Burges, the MNIST database of handwritten digits.
+
+    Example:
+        >>> digits = mnist("test")
+        >>> digits.images.shape, int(digits.labels[0])
+        (torch.Size([10000, 784]), 7)
     """
     if split not in _FILES:
         raise ValueError(f"split: expected one of {', '.join(_FILES)}, got {split!r}.")
@@ -90,6 +99,10 @@ def load(name: str, split: str) -> Tensor:
 
     Raises:
         ValueError: if the name or the split is unknown.
+
+    Example:
+        >>> load("tight", "test").shape
+        torch.Size([10000, 64])
     """
     if name not in DATASETS:
         raise ValueError(f"data: expected one of {', '.join(DATASETS)}, got {name!r}.")
@@ -101,6 +114,10 @@ def read_idx(path: Path) -> Tensor:
 
     Raises:
         DataError: if the file is missing, not gzip, truncated, or not IDX of unsigned bytes.
+
+    Example:
+        >>> read_idx(data_folder() / "mnist" / "t10k-labels-idx1-ubyte.gz").shape
+        torch.Size([10000])
     """
     return _parse_idx(path, _bytes_of(path))
 
@@ -118,6 +135,10 @@ def binarise(images: Tensor, generator: torch.Generator, dtype: torch.dtype = to
 
     Raises:
         TypeError: if `images` are not bytes.
+
+    Example:
+        >>> binarise(torch.tensor([0, 255], dtype=torch.uint8), torch.Generator().manual_seed(0))
+        tensor([0., 1.])
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"images: expected bytes (torch.uint8), got {images.dtype}. Pass the grey levels 0 to 255.")
@@ -127,7 +148,13 @@ def binarise(images: Tensor, generator: torch.Generator, dtype: torch.dtype = to
 
 
 def binarise_once(images: Tensor, seed: int = 0) -> Tensor:
-    """Binarise with one fixed draw, the same at every call (static binarisation). Shapes as for `binarise`."""
+    """Binarise with one fixed draw, the same at every call (static binarisation). Shapes as for `binarise`.
+
+    Example:
+        >>> grey = torch.full((4,), 128, dtype=torch.uint8)
+        >>> torch.equal(binarise_once(grey), binarise_once(grey))
+        True
+    """
     return binarise(images, torch.Generator(images.device).manual_seed(seed))
 
 

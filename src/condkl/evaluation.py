@@ -22,6 +22,10 @@ class Units:
     Attributes:
         variance: of the posterior mean of each unit of v over the images, shape (width of v,).
         kl: mean KL of each unit in nats, one tensor per layer, v first.
+
+    Example:
+        >>> Units(torch.tensor([0.5, 0.0]), (torch.tensor([1.0, 0.0]), torch.tensor([0.2, 0.3]))).active()
+        {'active_v': 1, 'active_u': 2}
     """
 
     variance: Tensor
@@ -51,6 +55,11 @@ def mean_terms(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1
     Returns:
         `elbo`, `R`, `A`, `C` in nats (and `C1`, `C2`, … with several conditional KLs). An ELBO is a lower bound
         of the log-likelihood, not the log-likelihood.
+
+    Example:
+        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
+        >>> list(mean_terms(model, torch.zeros(8, 784, dtype=torch.uint8), seed=0))
+        ['elbo', 'R', 'A', 'C']
     """
     generator = seeded(model, seed)
     parts = [model(binarise(part, generator), generator) for part in images.to(generator.device).split(chunk)]
@@ -63,6 +72,12 @@ def units(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1000) 
 
     Args:
         model, images, seed, chunk: as for `mean_terms`.
+
+    Example:
+        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
+        >>> found = units(model, torch.zeros(8, 784, dtype=torch.uint8), seed=0)
+        >>> [len(kl) for kl in found.kl]
+        [2, 3]
     """
     generator = seeded(model, seed)
     means, kls = [], []
@@ -148,5 +163,11 @@ def _log_weights(
 
 
 def seeded(model: HierarchicalVAE, seed: int) -> torch.Generator:
-    """A generator on the device of the model."""
+    """A generator on the device of the model.
+
+    Example:
+        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
+        >>> seeded(model, 7).initial_seed()
+        7
+    """
     return torch.Generator(next(model.parameters()).device).manual_seed(seed)

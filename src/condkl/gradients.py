@@ -91,8 +91,10 @@ def full_gradient(problem: KLProblem, theta: Tensor, phi: Tensor) -> Field:
 
     Example:
         >>> problem = KLProblem(
-        ...     q_v=lambda theta: Normal(theta[0], 1.0), q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v, 1.0),
-        ...     p_v=Normal(0.0, 1.0), p_u_given_v=lambda v: Normal(v, 1.0))
+        ...     q_v=lambda theta: Normal(theta[0], 1.0),
+        ...     q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v, 1.0),
+        ...     p_v=Normal(0.0, 1.0),
+        ...     p_u_given_v=lambda v: Normal(v, 1.0))
         >>> field = full_gradient(problem, torch.tensor([1.0]), torch.tensor([0.0]))
         >>> round(field.theta.item(), 4), round(field.phi.item(), 4)  # d/dm [m²/2 + (1 + m²)/2] at m = 1
         (2.0, -2.0)
@@ -101,7 +103,18 @@ def full_gradient(problem: KLProblem, theta: Tensor, phi: Tensor) -> Field:
 
 
 def modified_gradient(problem: KLProblem, theta: Tensor, phi: Tensor) -> Field:
-    """(∇_theta A, ∇_phi C), the field of eq. (9). Arguments and errors as for `full_gradient`."""
+    """(∇_theta A, ∇_phi C), the field of eq. (9). Arguments and errors as for `full_gradient`.
+
+    Example:
+        >>> problem = KLProblem(
+        ...     q_v=lambda theta: Normal(theta[0], 1.0),
+        ...     q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v, 1.0),
+        ...     p_v=Normal(0.0, 1.0),
+        ...     p_u_given_v=lambda v: Normal(v, 1.0))
+        >>> field = modified_gradient(problem, torch.tensor([1.0]), torch.tensor([0.0]))
+        >>> round(field.theta.item(), 4), round(field.phi.item(), 4)  # d/dm [m²/2] at m = 1
+        (1.0, -2.0)
+    """
     return interpolated_gradient(problem, theta, phi, 0.0)
 
 
@@ -110,6 +123,16 @@ def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: f
 
     The result can be differentiated again in whichever of theta and phi requires a gradient.
     Arguments and errors as for `full_gradient`, and `lam` must lie in [0, 1].
+
+    Example:
+        >>> problem = KLProblem(
+        ...     q_v=lambda theta: Normal(theta[0], 1.0),
+        ...     q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v, 1.0),
+        ...     p_v=Normal(0.0, 1.0),
+        ...     p_u_given_v=lambda v: Normal(v, 1.0))
+        >>> field = interpolated_gradient(problem, torch.tensor([1.0]), torch.tensor([0.0]), lam=0.5)
+        >>> round(field.theta.item(), 4)  # halfway between 1 and 2
+        1.5
     """
     unit_interval("lam", lam)
     again = theta.requires_grad or phi.requires_grad
@@ -152,6 +175,17 @@ def score_function(
 
     Source:
         Mohamed, Rosca, Figurnov & Mnih (2020), section 4; the baseline is that of Kool, van Hoof & Welling (2019).
+
+    Example:
+        >>> problem = KLProblem(
+        ...     q_v=lambda theta: Normal(theta[0], 1.0),
+        ...     q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v, 1.0),
+        ...     p_v=Normal(0.0, 1.0),
+        ...     p_u_given_v=lambda v: Normal(v, 1.0))
+        >>> noise = torch.Generator().manual_seed(0)
+        >>> estimate = score_function(problem, torch.tensor([1.0]), torch.tensor([0.0]), 10_000, noise)
+        >>> bool((estimate.mean - 1).abs() < 4.5 * estimate.standard_error)  # ∇C = m = 1
+        True
     """
     if baseline not in (None, "leave_one_out"):
         raise ValueError(f"baseline: expected None or 'leave_one_out', got {baseline!r}.")
@@ -177,6 +211,17 @@ def pathwise(problem: KLProblem, theta: Tensor, phi: Tensor, samples: int, gener
 
     Source:
         Kingma & Welling (2014); Rezende, Mohamed & Wierstra (2014).
+
+    Example:
+        >>> problem = KLProblem(
+        ...     q_v=lambda theta: Normal(theta[0], 1.0),
+        ...     q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v, 1.0),
+        ...     p_v=Normal(0.0, 1.0),
+        ...     p_u_given_v=lambda v: Normal(v, 1.0))
+        >>> noise = torch.Generator().manual_seed(0)
+        >>> estimate = pathwise(problem, torch.tensor([1.0]), torch.tensor([0.0]), 10_000, noise)
+        >>> bool((estimate.mean - 1).abs() < 4.5 * estimate.standard_error)  # ∇C = m = 1
+        True
     """
     at_least_one("samples", samples)
     theta, phi = _leaf("theta", theta).detach(), _leaf("phi", phi).detach()
@@ -201,6 +246,10 @@ def bias_t_test(estimate: Estimate, exact: Tensor) -> BiasTest:
 
     Raises:
         ValueError: if the shapes differ, or there are too few estimates for a standard error.
+
+    Example:
+        >>> bias_t_test(Estimate(torch.tensor([[1.0], [2.0], [3.0]])), exact=torch.tensor([2.0])).p_value
+        1.0
     """
     if len(estimate.each) < 2:
         raise ValueError(f"estimate: expected at least 2 samples, got {len(estimate.each)}. One has no standard error.")
@@ -216,13 +265,24 @@ def bias_t_test(estimate: Estimate, exact: Tensor) -> BiasTest:
 
 
 def signal_to_noise(estimate: Estimate) -> float:
-    """|E g| / √(tr Cov g) for a single-sample estimate g: below 1 the noise of one sample exceeds the signal."""
+    """|E g| / √(tr Cov g) for a single-sample estimate g: below 1 the noise of one sample exceeds the signal.
+
+    Example:
+        >>> round(signal_to_noise(Estimate(torch.tensor([[1.0], [3.0]]))), 4)  # 2/√2
+        1.4142
+    """
     return float(estimate.mean.norm() / estimate.each.var(0).sum().sqrt())
 
 
 @dataclass(frozen=True)
 class TermGradients:
-    """Gradients of the batch means of R, A and C with respect to theta, each flat, shape (dim_theta,)."""
+    """Gradients of the batch means of R, A and C with respect to theta, each flat, shape (dim_theta,).
+
+    Example:
+        >>> pulls = TermGradients(R=torch.tensor([3.0, 0.0]), A=torch.tensor([1.0, 0.0]), C=torch.tensor([0.0, 1.0]))
+        >>> pulls.first_order_gain(lam=0.0)  # (2, 0) on (2, -1)
+        4.0
+    """
 
     R: Tensor
     A: Tensor
@@ -252,6 +312,12 @@ def term_gradients(
         x: binary images as floats, shape (n, pixels).
         generator: the source of the latents' randomness, unless `noise` is given.
         noise: as `model.noise(x)` gives it.
+
+    Example:
+        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
+        >>> pulls = term_gradients(model, torch.zeros(5, 784))
+        >>> len(pulls.R) == sum(p.numel() for p in model.theta())
+        True
     """
     terms = model(x, generator, noise)
     theta = model.theta()

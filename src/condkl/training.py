@@ -131,7 +131,15 @@ def fit(
     progress: bool = True,
     label: str = "training",
 ) -> Fit:
-    """Train `model` in place as `windows` does, with a progress bar, and return it with its record."""
+    """Train `model` in place as `windows` does, with a progress bar, and return it with its record.
+
+    Example:
+        >>> from condkl.objective import full
+        >>> model, images = HierarchicalVAE(latents=(2, 3), hidden=8, pixels=9), torch.zeros(8, 9, dtype=torch.uint8)
+        >>> plan = Plan(steps=4, batch_size=4, every=2)
+        >>> fit(model, full, images, plan, seed=0, progress=False).history["step"].tolist()
+        [2, 4]
+    """
     state = State.start(model)
     with tqdm(total=plan.steps, desc=label, disable=not progress, unit="step") as bar:
         for _ in windows(state, objective, images, plan, seed):
@@ -157,6 +165,13 @@ def windows(
     Raises:
         NonFiniteLossError: if a term of the ELBO is not finite.
         ValueError: if there are fewer images than a batch holds.
+
+    Example:
+        >>> from condkl.objective import full
+        >>> model, images = HierarchicalVAE(latents=(2, 3), hidden=8, pixels=9), torch.zeros(8, 9, dtype=torch.uint8)
+        >>> state, plan = State.start(model), Plan(steps=4, batch_size=4, every=2)
+        >>> [state.step for state in windows(state, full, images, plan, seed=0)]
+        [2, 4]
     """
     if len(images) < plan.batch_size:
         raise ValueError(f"images: expected at least batch_size={plan.batch_size} images, got {len(images)}.")
@@ -175,6 +190,10 @@ def batch_order(n: int, batch_size: int, steps: range, seed: int) -> Tensor:
     """Which of n images are in the batches of those steps, shape (len(steps), batch_size).
 
     Every epoch is a new permutation; the images that fill no batch are left out.
+
+    Example:
+        >>> sorted(batch_order(n=6, batch_size=3, steps=range(2), seed=0).flatten().tolist())
+        [0, 1, 2, 3, 4, 5]
     """
     per_epoch = n // batch_size
     orders = {
@@ -185,7 +204,12 @@ def batch_order(n: int, batch_size: int, steps: range, seed: int) -> Tensor:
 
 
 def summary(terms: Terms) -> dict[str, float]:
-    """Means over the images, in nats: elbo, R, A, C, and C1, C2, … where there are several conditional KLs."""
+    """Means over the images, in nats: elbo, R, A, C, and C1, C2, … where there are several conditional KLs.
+
+    Example:
+        >>> summary(Terms(R=torch.tensor([-90.0]), A=torch.tensor([2.0]), C=torch.tensor([[3.0]])))
+        {'elbo': -95.0, 'R': -90.0, 'A': 2.0, 'C': 3.0}
+    """
     return _named(_columns(terms))
 
 
@@ -195,6 +219,11 @@ def gradient_record(model: HierarchicalVAE, x: Tensor, generator: torch.Generato
     Returns:
         `norm_R`, `norm_A`, `norm_C`: norms of the gradients of the mean terms; `cos_RA`, `cos_RC`, `cos_AC`: cosines
         between them; `gain_modified`: the first-order change of the batch ELBO along theta's direction under eq. (9).
+
+    Example:
+        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
+        >>> list(gradient_record(model, torch.zeros(5, 784), torch.Generator().manual_seed(0)))
+        ['norm_R', 'norm_A', 'norm_C', 'cos_RA', 'cos_RC', 'cos_AC', 'gain_modified']
     """
     pulls = term_gradients(model, x, generator)
     norms = {f"norm_{name}": value for name, value in pulls.norms().items()}

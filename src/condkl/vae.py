@@ -26,6 +26,10 @@ class Terms:
         R: log p(x|u,v) at one draw of the latents, shape (n,).
         A: KL[q(v|x) || p(v)], shape (n,).
         C: KL~[q(u|v,x) || p(u|v)], eq. (4), at one draw of v; a column for each layer below v, shape (n, L - 1).
+
+    Example:
+        >>> Terms(R=torch.tensor([-90.0]), A=torch.tensor([2.0]), C=torch.tensor([[3.0, 5.0]])).elbo
+        tensor([-100.])
     """
 
     R: Tensor
@@ -40,7 +44,12 @@ class Terms:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A diagonal Gaussian: `mean` and `log_scale` (the logarithm of the standard deviation), each (n, d)."""
+    """A diagonal Gaussian: `mean` and `log_scale` (the logarithm of the standard deviation), each (n, d).
+
+    Example:
+        >>> Gaussian(mean=torch.tensor([[3.0, 4.0]]), log_scale=torch.zeros(1, 2)).kl_from_standard()  # 25/2
+        tensor([12.5000])
+    """
 
     mean: Tensor
     log_scale: Tensor
@@ -82,6 +91,10 @@ class TanhNet(nn.Module):
         inputs: the width of each input.
         hidden: the width of the tanh layers.
         outputs: the width of the output.
+
+    Example:
+        >>> TanhNet([2, 3], hidden=8, outputs=4)(torch.zeros(5, 2), torch.zeros(5, 3)).shape
+        torch.Size([5, 4])
     """
 
     def __init__(self, inputs: Sequence[int], hidden: int, outputs: int) -> None:
@@ -113,7 +126,12 @@ def _nets(modules: nn.ModuleList) -> list[TanhNet]:
 
 
 def gaussian(output: Tensor) -> Gaussian:
-    """The Gaussian whose mean is the first half of a network's output, and whose log_scale is the second."""
+    """The Gaussian whose mean is the first half of a network's output, and whose log_scale is the second.
+
+    Example:
+        >>> gaussian(torch.tensor([[1.0, 0.0]])).mean
+        tensor([[1.]])
+    """
     mean, log_scale = output.chunk(2, dim=-1)
     return Gaussian(mean, log_scale)
 
