@@ -14,6 +14,7 @@ from condkl.data import data_folder
 from condkl.studies import RecordError, RunResult, store
 from condkl.studies.plans import STUDIES
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
 WORDS_A_MINUTE = 150  # formulas among them; prose alone is read faster
 EXERCISES = re.compile(
     r"^```+\{(?:exercise|solution)\}.*?^```+$", re.DOTALL | re.MULTILINE
@@ -137,24 +138,24 @@ def median(seconds: Iterable[float]) -> float | None:
 
 
 def duration(seconds: float | None) -> str:
-    """Return a duration for people.
+    """Return a duration for people, which stays on one line.
 
     Example:
         >>> duration(48.2), duration(1200.0), duration(63000.0), duration(None)
-        ('48 s', '20 min', '17.5 h', 'not known here')
+        ('48\xa0s', '20\xa0min', '17.5\xa0h', 'not known here')
     """
     if seconds is None:
         return "not known here"
     for unit, name in ((1, "s"), (60, "min")):
         if seconds < 99.5 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 3600:.1f} h"
+            return f"{seconds / unit:.0f}{NO_BREAK}{name}"
+    return f"{seconds / 3600:.1f}{NO_BREAK}h"
 
 
 def day(when: datetime) -> str:
     """Return a date as "22 Nov 2026", in UTC."""
     when = when.astimezone(UTC)
-    return f"{when.day} {when:%b %Y}"
+    return f"{when.day}{NO_BREAK}{when:%b}{NO_BREAK}{when:%Y}"
 
 
 def moment(stamp: str) -> str:

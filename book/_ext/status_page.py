@@ -62,7 +62,7 @@ def chapters(env: BuildEnvironment) -> Cells:
     rows = [
         [
             link(env, one.name),
-            text(f"{one.minutes} min"),
+            text(duration(60 * one.minutes)),
             text(duration(one.seconds)),
             text(day(one.began) if one.began else "–"),
         ]
@@ -241,8 +241,8 @@ def read_time(env: BuildEnvironment, name: str) -> str:
     """Return the minutes that a page or a chapter takes to read."""
     notebook = Path(env.srcdir, f"{name}.ipynb")
     if notebook.exists():
-        return f"{chapter(notebook).minutes} min"
-    return f"{minutes(Path(env.srcdir, f'{name}.md').read_text('utf-8'))} min"
+        return duration(60 * chapter(notebook).minutes)
+    return duration(60 * minutes(Path(env.srcdir, f"{name}.md").read_text("utf-8")))
 
 
 def run_time(env: BuildEnvironment, name: str) -> str:
