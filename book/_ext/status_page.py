@@ -242,7 +242,9 @@ def read_time(env: BuildEnvironment, name: str) -> str:
     notebook = Path(env.srcdir, f"{name}.ipynb")
     if notebook.exists():
         return duration(60 * chapter(notebook).minutes)
-    return duration(60 * minutes(Path(env.srcdir, f"{name}.md").read_text("utf-8")))
+    return duration(
+        60 * minutes(Path(env.srcdir, f"{name}.md").read_text("utf-8"))
+    )
 
 
 def run_time(env: BuildEnvironment, name: str) -> str:
