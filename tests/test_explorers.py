@@ -320,7 +320,7 @@ def test_the_tempered_posterior_and_its_gap_are_those_of_bayes_rule_on_a_grid(te
     assert dot.points[row][0] == pytest.approx([lam, lost], abs=1e-6)
     assert np.interp(lam, *curve.points[pair].T) == pytest.approx(lost, abs=1e-6)
     assert f"σ² = {sigma2:g}, β = {beta:g}, λ = {lam:g}: " in tempering.sentences[row]
-    assert f"loses {lost:.3f} nats" in tempering.sentences[row]
+    assert f"loses {lost:z.3f} nats" in tempering.sentences[row]
 
 
 def normalised(v, log_density):

@@ -79,7 +79,7 @@ def _sentences() -> tuple[str, ...]:
     power, lost = rho(lam, beta, sigma2), elbo_gap(DATUM, SLOPE, beta, sigma2, lam)
     numbers = torch.stack([sigma2, beta, lam, power, *own, *exact, lost], dim=1)
     return tuple(
-        f"σ² = {s:g}, β = {b:g}, λ = {weight:g}: ρ = {r:.2f}. Training stops at mean {mean:.2f} and variance "
-        f"{variance:.2f}; the exact posterior has {m:.2f} and {t:.2f}. The ELBO loses {gap:.3f} nats."
+        f"σ² = {s:g}, β = {b:g}, λ = {weight:g}: ρ = {r:.2f}. Training stops at mean {mean:z.2f} and variance "
+        f"{variance:.2f}; the exact posterior has {m:z.2f} and {t:.2f}. The ELBO loses {gap:z.3f} nats."
         for s, b, weight, r, mean, variance, m, t, gap in numbers.tolist()
     )
