@@ -136,9 +136,9 @@ def test_a_signature_is_that_of_the_source(what, name, shown, load):
 
 
 def test_bars_stay_bars_and_code_stays_code(load):
-    lines = ["KL[q(u|v) || p(u|v)], `|x|`", ">>> a | b"]
+    lines = ["KL[q(u|v) || p(u|v)], `|x|`", "", ">>> f(", "...     a | b)", "c | d", "", "p(v|x)"]
     load("api_page").keep_bars(None, "", "", None, None, lines)
-    assert lines == [r"KL[q(u\|v) \|\| p(u\|v)], `|x|`", ">>> a | b"]
+    assert lines == [r"KL[q(u\|v) \|\| p(u\|v)], `|x|`", *lines[1:6], r"p(v\|x)"]
 
 
 @pytest.mark.parametrize(

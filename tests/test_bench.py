@@ -382,7 +382,8 @@ def test_the_command_measures_prints_and_records(monkeypatch, capsys, tmp_path):
     assert len(record["laps"]) == 4
     assert record["absent"] == {PYRO: "not installed: pyro-ppl"}
     assert record["losses"]["after"][EAGER]["loss"] < record["losses"]["before"][EAGER]["loss"]
-    assert {"processor", "torch", "cores", "python"} <= set(record["machine"])
+    assert {"torch", "cores", "python"} <= set(record["machine"])
+    assert record["machine"]["processor"].endswith(f", {torch.backends.cpu.get_cpu_capability()}")
 
 
 def test_a_ratio_that_does_not_hold_is_an_exit_status(monkeypatch, tmp_path):

@@ -13,7 +13,7 @@ from sphinx.util.docutils import docutils_namespace
 
 EXTENSIONS = Path(__file__).parents[1] / "book" / "_ext"
 SETTINGS = {
-    "extensions": ["myst_nb", "sphinx_proof", "paper_eq", "paper", "paper_blocks"],
+    "extensions": ["myst_nb", "sphinx_proof", "paper_eq", "data_frames", "paper", "paper_blocks"],
     "myst_enable_extensions": ["amsmath", "dollarmath"],
     "nb_execution_mode": "off",
     "nb_mime_priority_overrides": [("latex", "text/html", 45)],

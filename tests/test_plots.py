@@ -20,7 +20,9 @@ TOGETHER = [
     ("full", "modified", "half", "lambda_warm_up"),
     ("full", "modified", "lambda_drop", "lambda_warm_up"),
     ("full", "modified", "kl_warm_up", "free_bits", "fast_phi", "prior_mixture"),
-    ("full", "modified", "interpolated", "exact", "other", "muted"),
+    ("full", "modified", "half", "exact", "other", "muted"),
+    ("full", "modified", "lambda_warm_up", "other", "muted"),
+    ("full", "modified", "interpolated", "exact"),
 ]
 SIGHTS = ("normal", "protanomaly", "deuteranomaly", "tritanomaly")
 

@@ -144,13 +144,16 @@ def test_the_step_is_one_graph_that_a_compiler_can_take(name, monkeypatch):
     assert [row["elbo"] for row in traced.rows] == pytest.approx([row["elbo"] for row in eager.rows], rel=1e-13)
 
 
-@pytest.mark.parametrize(("processor", "bits"), [("AVX512", 256), ("AVX2", 256), ("NO AVX", None), ("DEFAULT", None)])
-def test_compiled_steps_have_the_vectors_of_avx2_on_processors_with_wider_ones_too(processor, bits, monkeypatch):
+@pytest.mark.parametrize(
+    ("processor", "vectors", "bits"),
+    [("AVX512", 256, 256), ("AVX512", None, None), ("AVX2", 256, 256), ("NO AVX", 256, None), ("DEFAULT", 256, None)],
+)
+def test_compiled_steps_have_the_vectors_that_were_asked_for_where_there_are_any(processor, vectors, bits, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
     given = []
     monkeypatch.setattr(torch, "compile", lambda step, **how: given.append(how["options"].get("cpp.simdlen")) or step)
     with torch._dynamo.config.patch(trace_autograd_ops=False):
-        list(windows(State.start(make()), OBJECTIVES["full"], stripes(), replace(PLAN, gradients=0), 3, True))
+        list(windows(State.start(make()), OBJECTIVES["full"], stripes(), replace(PLAN, gradients=0), 3, True, vectors))
     assert given == [bits]
 
 

@@ -25,8 +25,8 @@ from sphinx.util.nodes import make_refnode
 
 PACKAGE = "condkl"
 MODULE = re.compile(r"^\.\. automodule:: (\S+)$", re.MULTILINE)
-# Code in backticks, a line of an example, or a bar: that of a conditional, where RST would see a substitution.
-BAR = re.compile(r"(`[^`]*`|^\s*(?:>>>|\.\.\.) .*$)|\|", re.MULTILINE)
+# Code in backticks, an example with its output, or a bar: that of a conditional, where RST would see a substitution.
+BAR = re.compile(r"(`[^`]*`|^ *>>> .*(?:\n *\S.*)*)|\|", re.MULTILINE)
 
 
 class ModulesDirective(SphinxDirective):
@@ -157,8 +157,12 @@ def find(
     python = env.get_domain("py")
     assert isinstance(python, PythonDomain)
     module = node.get("py:module") or PACKAGE
-    for place in places(node["reftarget"], module, python.objects):
-        if found := python.objects.get(place):
+    target = node["reftarget"]
+    for place in places(target, module, python.objects):
+        found = python.objects.get(place)
+        if found and (
+            found.objtype != "module" or "." in target
+        ):  # else `data` is an argument
             return make_refnode(
                 app.builder,
                 node["refdoc"],

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bs4 import BeautifulSoup, Tag
+from data_frames import NUMBER, columns_of
 from docutils import nodes
 from myst_nb.ext.glue.crossref import PendingGlueReference, read_glue_cache
 from sphinx import addnodes
@@ -20,14 +21,13 @@ LONG = 1500  # characters of a table that may not fit on a page
 SHORT = 20  # characters of a cell that is not broken
 LINE = 84  # characters of a line of such a table
 WORD = re.compile(r"[^\s_]*_|[^\s_]+")  # paper.sty lets lines break after _
-NUMBER = re.compile(r"[−+-]?[\d.,]+(e[−+-]?\d+)?%?( ± [\d.,]+)?|–|nan|")
 
 
 class HtmlOutputs(SphinxPostTransform):
     """Turn the HTML that cells show into nodes that LaTeX can write."""
 
     formats = ("latex",)
-    default_priority = 5  # once MyST-NB has chosen what each output shows
+    default_priority = 6  # once MyST-NB has chosen what each output shows, and data_frames.py has tidied it
 
     def run(self, **kwargs: Any) -> None:
         """Convert every output."""
@@ -116,15 +116,6 @@ def is_statement(node: nodes.Node) -> bool:
     return isinstance(node, nodes.Element) and "realtype" in node
 
 
-def columns_of(rows: list[list[Any]]) -> list[list[Any]]:
-    """Return the cells of each column, of rows that lack the cells spanned from above, which stand on the left."""
-    width = max(map(len, rows))
-    return [
-        [row[place - width] for row in rows if len(row) >= width - place]
-        for place in range(width)
-    ]
-
-
 def set_widths(table: nodes.table) -> None:
     """Give each column room for its words, and share the rest of the line by the lengths of the texts."""
     rows = [row.children for row in table.findall(nodes.row)]
@@ -173,12 +164,10 @@ def small(*content: nodes.Node) -> nodes.container:
 
 
 def dataframe(html: Tag) -> nodes.container:
-    """Return a table with columns of numbers to the right, and the names of the index in the row of the others."""
+    """Return a table with columns of numbers to the right."""
     head = [line.find_all("th") for line in html.select("thead tr")]
     body = [line.find_all(["th", "td"]) for line in html.select("tbody tr")]
     width = sum(map(span, head[0]))
-    if len(head) == 2 and all(len(line) == width for line in head):
-        head = [[b if b.get_text() else a for a, b in zip(*head)]]
     columns = columns_of(body)
     group = nodes.tgroup(
         "",

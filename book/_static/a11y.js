@@ -18,4 +18,27 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   all(".citation-list[role=list] [role=doc-biblioentry]", (element) => element.setAttribute("role", "listitem"));
   all("th:empty", (cell) => cell.replaceWith(document.createElement("td"))); // the corner of a data frame
+  all(".cell_output figure > img", (picture) => { // on a phone it keeps a size that can be read, and scrolls
+    const box = document.createElement("div");
+    box.className = "picture";
+    picture.replaceWith(box);
+    box.append(picture);
+  });
+  fade();
 });
+
+// What is wider than its box fades out at the side where it goes on.
+function fade() {
+  const boxes = document.querySelectorAll("article :is(div.math, span.math, .picture, .output, .pst-scrollable-table-container)");
+  const look = (box) => {
+    const left = box.scrollLeft;
+    box.classList.toggle("goes-on-left", left > 2);
+    box.classList.toggle("goes-on-right", left < box.scrollWidth - box.clientWidth - 2);
+    if (box.matches(".goes-on-left, .goes-on-right") && !box.querySelector("a[href], button, summary")) box.tabIndex = 0;
+  };
+  const sizes = new ResizeObserver((changes) => changes.forEach((change) => look(change.target)));
+  boxes.forEach((box) => {
+    box.addEventListener("scroll", () => look(box), { passive: true });
+    sizes.observe(box); // MathJax and pictures arrive later
+  });
+}

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 COLOURS = {
     "full": "#0072B2",
     "modified": "#D55E00",
-    "interpolated": "#00A870",
+    "interpolated": "#00A870",  # another λ
     "exact": "#000000",
     "other": "#BA80A4",
     "muted": "#686868",
@@ -53,6 +53,7 @@ def use_style() -> None:
         {
             "figure.figsize": (7.0, 3.6),
             "figure.constrained_layout.use": True,
+            "figure.constrained_layout.wspace": 0.06,  # or the labels of an axis touch the panel on its left
             "savefig.facecolor": "white",
             "axes.titlesize": "medium",
             "legend.frameon": True,  # or lines would run through its words

@@ -149,7 +149,13 @@ def fit(
 
 
 def windows(
-    state: State, objective: Objective, images: Tensor, plan: Plan, seed: int, compiled: bool = False
+    state: State,
+    objective: Objective,
+    images: Tensor,
+    plan: Plan,
+    seed: int,
+    compiled: bool = False,
+    vectors: int | None = None,
 ) -> Iterator[State]:
     """Train `state.model` in place by Adam on freshly binarised batches; yield the state after each window.
 
@@ -161,6 +167,8 @@ def windows(
         seed: of the order of the images, their binarisation and the latents.
         compiled: whether `torch.compile` makes one function of the step. It needs a C++ compiler or CUDA, changes
             the rounding, and forgets what else this process compiled.
+        vectors: of how many bits the vectors of a compiled step are, where a processor has AVX: 256 on every one, or
+            512 on some. None takes the widest. Sums over other vectors round otherwise.
 
     Raises:
         NonFiniteLossError: if a term of the ELBO is not finite.
@@ -176,7 +184,7 @@ def windows(
     if len(images) < plan.batch_size:
         raise ValueError(f"images: expected at least batch_size={plan.batch_size} images, got {len(images)}.")
     images = images.to(_device(state.model))
-    step = _step(state, objective, plan.phi_rate, compiled)
+    step = _step(state, objective, plan.phi_rate, compiled, vectors)
     while state.step < plan.steps:
         row, bits = _window(state, step, objective, images, plan, seed)
         if plan.gradients:
@@ -258,7 +266,9 @@ def _window(
     return {"step": state.step, **_named(log.mean(0))}, bits
 
 
-def _step(state: State, objective: Objective, phi_rate: float, compiled: bool) -> Callable[..., None]:
+def _step(
+    state: State, objective: Objective, phi_rate: float, compiled: bool, vectors: int | None
+) -> Callable[..., None]:
     """One step: the gradient of the negative ELBO, and Adam in place on the weights and moments."""
     model, weights = state.model, list(state.model.parameters())
     phi = {id(p) for p in model.phi()}
@@ -281,9 +291,8 @@ def _step(state: State, objective: Objective, phi_rate: float, compiled: bool) -
     torch.compiler.reset()
     torch._dynamo.config.trace_autograd_ops = True
     options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-    if torch.backends.cpu.get_cpu_capability().startswith("AVX"):
-        # The vectors of AVX2, also where a processor has wider ones: with those, sums round otherwise.
-        options["cpp.simdlen"] = 256
+    if vectors and torch.backends.cpu.get_cpu_capability().startswith("AVX"):
+        options["cpp.simdlen"] = vectors
     return torch.compile(step, fullgraph=True, dynamic=False, options=options)
 
 

@@ -15,6 +15,7 @@ from condkl.objective import OBJECTIVES
 from condkl.studies import RunFailedError, engine, run
 from condkl.studies.config import config_from
 from condkl.studies.engine import compiler_found, initial_model, machine, source_hash
+from condkl.training import State
 from condkl.vae import HierarchicalVAE
 
 
@@ -136,6 +137,13 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_step_term_and_config(name, 
     message = str(caught.value)
     assert message.startswith(config.label)
     assert config_from(json.loads(message.split("Config: ")[1])) == config
+
+
+def test_runs_have_the_vectors_of_avx2_so_that_every_such_processor_repeats_them(monkeypatch):
+    given = []
+    monkeypatch.setattr(engine, "windows", lambda *args: given.append(args[-1]) or iter(()))
+    list(engine.trained(TINY, State.start(initial_model(TINY)), compiled=True))
+    assert given == [256]
 
 
 def test_the_real_digits_train_too():

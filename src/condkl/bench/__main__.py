@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from condkl._files import write_json
 from condkl.bench import contest, report
 from condkl.bench.contestants import CONTESTANTS, Entry
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     path = options.output
     if path is None and not options.only:  # a part of the contest does not take the place of a whole one
-        path = data_folder() / "bench" / report.file_name(machine()["processor"])
+        path = data_folder() / "bench" / report.file_name(_processor())
     if path is not None:
         write_json(path, {"load_before": load} | found)
         print(f"recorded in {path}")
@@ -86,7 +88,13 @@ def run(
     sizes = {name: getattr(problem, name) for name in ("latents", "hidden", "batch_size", "window", "learning_rate")}
     return {
         "started": started,
-        "machine": machine() | {"device": "cpu", "cores": str(os.cpu_count()), "python": platform.python_version()},
+        "machine": machine()
+        | {
+            "processor": _processor(),
+            "device": "cpu",
+            "cores": str(os.cpu_count()),
+            "python": platform.python_version(),
+        },
         "packages": _versions(entries),
         "sources": source_hash(),
         "problem": sizes | {"flops_per_step": flops_per_step(problem)},
@@ -95,6 +103,11 @@ def run(
         "absent": absent,
         "losses": {"before": before.to_dict("index"), "after": after.to_dict("index")},
     } | report.record(table, laps, verdicts)
+
+
+def _processor() -> str:
+    """The processor with its vectors: one name may stand for several generations, and the vectors make a difference."""
+    return f"{machine()['processor']}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _versions(entries: dict[str, Entry]) -> dict[str, str]:

@@ -30,6 +30,7 @@ from condkl.training import NonFiniteLossError, State, windows
 from condkl.vae import HierarchicalVAE
 
 _EVALUATION_SEED = 0  # the same binarisation and latents' noise for every run, so that runs compare in pairs
+_VECTORS = 256  # bits, those of AVX2: a processor with wider ones repeats a record to the last bit nevertheless
 _GRID = 8  # prior samples: so many v, with so many u each
 _SOURCES = ("vae", "objective", "training", "gradients", "evaluation", "data", "controlled", "studies/engine")
 _SEEDING = threading.Lock()  # around the global stream of random numbers
@@ -111,7 +112,7 @@ def trained(config: RunConfig, state: State, compiled: bool = False) -> Iterator
     """
     images, validation = load(config.data, "train"), load(config.data, "validation")
     try:
-        for _ in windows(state, objective(config.objective), images, config.plan(), config.seed, compiled):
+        for _ in windows(state, objective(config.objective), images, config.plan(), config.seed, compiled, _VECTORS):
             if len(state.rows) % config.validate_every == 0 or state.step == config.steps:
                 means = mean_terms(state.model, validation, _EVALUATION_SEED)
                 counts = units(state.model, validation, _EVALUATION_SEED).active()

@@ -120,7 +120,7 @@ def local_processes(workers: int) -> Iterator[Executor]:
 
 @contextmanager
 def dask_workers(scheduler: str) -> Iterator[Executor]:
-    """The workers of the Dask cluster whose scheduler is at tcp://host:port.
+    """The workers of the Dask cluster whose scheduler is at `tcp://host:port`.
 
     Dask does not interrupt a worker: when its user is interrupted, it goes on to the end of its run.
 
