@@ -21,7 +21,7 @@ TOGETHER = [
     ("full", "modified", "lambda_drop", "lambda_warm_up"),
     ("full", "modified", "kl_warm_up", "free_bits", "fast_phi", "prior_mixture"),
     ("full", "modified", "half", "exact", "other", "muted"),
-    ("full", "modified", "lambda_warm_up", "other", "muted"),
+    ("full", "modified", "lambda_warm_up", "exact", "muted"),
     ("full", "modified", "interpolated", "exact"),
 ]
 SIGHTS = ("normal", "protanomaly", "deuteranomaly", "tritanomaly")

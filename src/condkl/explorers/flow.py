@@ -118,7 +118,7 @@ def flow() -> Explorer:
     paths = {
         ("full gradient", "full", "line", ("r",)): [trajectory(r, 1.0, TIMES) for r in R_VALUES],
         ("eq. (9)", "modified", "line", ("r",)): [trajectory(r, 0.0, TIMES) for r in R_VALUES],
-        ("Fisher step for φ", "other", "dotted", ("r",)): [fisher_step(r, TIMES) for r in R_VALUES],
+        ("Fisher step for φ", "exact", "dotted", ("r",)): [fisher_step(r, TIMES) for r in R_VALUES],
         ("your λ", "interpolated", "dashed", ("r", "lam", "begin")): own,
     }
     variances = tuple(
