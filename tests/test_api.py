@@ -120,6 +120,7 @@ def test_the_first_test_of_a_function_may_use_it_through_a_helper(links, tmp_pat
     [
         ("function", "linear.rho", ("(lam: float | Tensor, beta: float | Tensor, sigma2: float | Tensor)", "Tensor")),
         ("method", "vae.HierarchicalVAE.start_at_mean", ("(images: Tensor)", "HierarchicalVAE")),
+        ("method", "vae.Gaussian.kl_from", ("(p: Gaussian)", "Tensor")),
         ("class", "vae.TanhNet", ("(inputs: Sequence[int], hidden: int, outputs: int)", None)),
         ("class", "ledger.Ledger", ("(rows: list[LedgerRow], gaps: list[str] = list())", None)),
         ("class", "linear.Price", ("(full: Tensor, modified: Tensor)", None)),

@@ -176,3 +176,18 @@ def test_the_site_links_the_paper_only_where_it_is(build, tmp_path):
     assert "the paper" in build(builder="html", one="# One")
     assert build.warnings == ""
     assert len(list(tmp_path.glob("_build/html/_downloads/*/book.pdf"))) == 1
+
+
+def test_a_line_that_ends_within_a_cell_does_not_end_its_row(build):
+    table = "# One\n\n```{list-table}\n* - first\\\n    second\n  - other\n```\n\nOutside\\\nthe table.\n"
+    tex = build(one=table)
+    assert "first\\newline\nsecond" in tex
+    assert "Outside\\\\\nthe" in tex
+
+
+def test_bars_in_sentences_are_those_of_formulas_and_code_is_left_alone(build):
+    tex = build(one="# About p(x|u)\n\nFor p(x|u) and *q(u|v)*, `a|b` and $p(x|v)$.\n\n    c | d\n")
+    assert r"\section{About p(x\textbar{}u)}" in tex
+    assert r"For p(x\textbar{}u) and \sphinxstyleemphasis{q(u\textbar{}v)}, \sphinxcode{\sphinxupquote{a|b}}" in tex
+    assert r"\(p(x|v)\)" in tex
+    assert "c | d" in tex.replace(r"\PYG{o}{|}", "|").replace("\\PYG{n}{c}", "c").replace("\\PYG{n}{d}", "d")

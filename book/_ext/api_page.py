@@ -95,11 +95,19 @@ def as_written(
     arguments, given = written.args, written.returns
     if arguments.args and arguments.args[0].arg in {"self", "cls"}:
         del arguments.args[0]
+    for argument in ast.walk(arguments):
+        if isinstance(argument, ast.arg) and argument.annotation:
+            argument.annotation = unquoted(argument.annotation)
     if what == "class" or given is None:
         return f"({ast.unparse(arguments)})", None
-    quoted = isinstance(given, ast.Constant) and isinstance(given.value, str)
-    shown = given.value if quoted else ast.unparse(given)
-    return f"({ast.unparse(arguments)})", shown
+    return f"({ast.unparse(arguments)})", ast.unparse(unquoted(given))
+
+
+def unquoted(annotation: ast.expr) -> ast.expr:
+    """Return an annotation without the quotes that let it name what is defined below."""
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        return ast.parse(annotation.value, mode="eval").body
+    return annotation
 
 
 def parsed(thing: Any) -> Any:
@@ -118,7 +126,8 @@ def field(line: ast.stmt) -> str:
     """Return a field of a dataclass or a named tuple as an argument, and nothing for another line."""
     if not isinstance(line, ast.AnnAssign):
         return ""
-    argument = f"{ast.unparse(line.target)}: {ast.unparse(line.annotation)}"
+    kind = ast.unparse(unquoted(line.annotation))
+    argument = f"{ast.unparse(line.target)}: {kind}"
     if (default := line.value) is None:
         return argument
     if isinstance(default, ast.Call):  # field(default_factory=…)

@@ -17,6 +17,15 @@ from sphinx.util import logging
 from sphinx_proof.nodes import proof_node
 
 logger = logging.getLogger(__name__)
+SENTENCE = (
+    nodes.paragraph,
+    nodes.title,
+    nodes.caption,
+    nodes.strong,
+    nodes.emphasis,
+    nodes.inline,
+    nodes.reference,
+)
 LONG = 1500  # characters of a table that may not fit on a page
 SHORT = 20  # characters of a cell that is not broken
 LINE = 84  # characters of a line of such a table
@@ -66,7 +75,7 @@ class GluedPictures(SphinxPostTransform):
 
 
 class Tables(SphinxPostTransform):
-    """Let long tables go on to the next page, and empty cells take no line."""
+    """Let long tables go on to the next page, lines in cells end without ending the row, and empty cells take no line."""
 
     formats = ("latex",)
     default_priority = 900
@@ -76,6 +85,8 @@ class Tables(SphinxPostTransform):
         for cell in self.document.findall(nodes.entry):
             if not any(block.children for block in cell):
                 cell.clear()
+            for end in list(cell.findall(is_line_end)):
+                end.replace_self(nodes.raw("", "\\newline\n", format="latex"))
         for table in list(self.document.findall(nodes.table)):
             if len(table.astext()) > LONG:
                 place = table.parent.index(table)
@@ -84,6 +95,26 @@ class Tables(SphinxPostTransform):
                     table.parent.remove(before[0])
                 table["classes"].append("longtable")
                 set_widths(table)
+
+
+class Bars(SphinxPostTransform):
+    """Take the bar of p(x|u) in a sentence from the font for formulas: in that for text it looks like an l."""
+
+    formats = ("latex",)
+    default_priority = 900
+
+    def run(self, **kwargs: Any) -> None:
+        """Replace the bars."""
+        for text in list(self.document.findall(nodes.Text)):
+            if "|" in text and isinstance(text.parent, SENTENCE):
+                first, *rest = text.split("|")
+                new: list[nodes.Node] = [nodes.Text(first)]
+                for part in rest:
+                    new += [
+                        nodes.raw("", r"\textbar{}", format="latex"),
+                        nodes.Text(part),
+                    ]
+                text.parent.replace(text, new)
 
 
 class Proofs(SphinxPostTransform):
@@ -109,6 +140,11 @@ class Proofs(SphinxPostTransform):
             end = content[-1] if ends_in_text else nodes.paragraph()
             end += nodes.raw("", r"\hfill$\square$", format="latex")
             node.replace_self([*content, *([] if ends_in_text else [end])])
+
+
+def is_line_end(node: nodes.Node) -> bool:
+    """Tell whether a node is the end of a line within a paragraph, as MyST-Parser writes it."""
+    return isinstance(node, nodes.raw) and node.astext().strip() == r"\\"
 
 
 def is_statement(node: nodes.Node) -> bool:
@@ -219,6 +255,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_post_transform(HtmlOutputs)
     app.add_post_transform(GluedPictures)
     app.add_post_transform(Tables)
+    app.add_post_transform(Bars)
     app.add_post_transform(Proofs)
     return {
         "version": "1",

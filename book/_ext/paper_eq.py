@@ -70,7 +70,7 @@ def visit_latex(self: LaTeXTranslator, node: nodes.math_block) -> None:
         self.body.append(NUMBERED.sub(r"\1*}", text))
         raise nodes.SkipNode
     elif not node.get("nowrap") and "\n\n" not in text:
-        self.body.append(f"\\fitline{{%\n{text}}}\n")
+        self.body.append(f"\\fitline{{%\n{text}}}")
         raise nodes.SkipNode
     LaTeXTranslator.visit_math_block(self, node)
 
