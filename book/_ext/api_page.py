@@ -105,7 +105,9 @@ def as_written(
 
 def unquoted(annotation: ast.expr) -> ast.expr:
     """Return an annotation without the quotes that let it name what is defined below."""
-    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+    if isinstance(annotation, ast.Constant) and isinstance(
+        annotation.value, str
+    ):
         return ast.parse(annotation.value, mode="eval").body
     return annotation
 

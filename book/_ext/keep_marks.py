@@ -1,6 +1,11 @@
-"""A formula in a sentence keeps its punctuation: a browser would start the next line with the comma."""
+"""Formulas in sentences: a long one may go on in the next line, and each keeps its punctuation.
+
+A browser moves a formula as one block, and would start a line with the comma after it.
+"""
 
 import re
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from docutils import nodes
@@ -9,6 +14,37 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 OPENING = re.compile(r"[(\[“]+$")
 CLOSING = re.compile(r"^(?:’s\b|[\])”.,;:!?%])+")
+LONG = 22  # signs of a formula that may be wider than a phone
+TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|.", re.DOTALL)
+UNSEEN = re.compile(
+    r"[\s{}^_&]|\\[,;!: ]|\\(?:left|right|[bB]igg?[lr]?|tfrac|d?frac|mathrm|operatorname|text|quad)"
+)
+RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\propto", r"\approx", r"\to"}
+SIGNS = {"+", "-"}
+DEPTH = dict.fromkeys(("{", "(", "[", r"\{", r"\langle"), 1) | dict.fromkeys(
+    ("}", ")", "]", r"\}", r"\rangle"), -1
+)
+
+
+class BreakFormulas(SphinxPostTransform):
+    """Cut the long formulas in sentences before relations, and before signs where that is not enough."""
+
+    default_priority = 890  # before KeepMarks
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Do so for all formulas in sentences."""
+        for formula in [*self.document.findall(nodes.math)]:
+            parts = [
+                small
+                for part in cut(formula.astext(), RELATIONS)
+                for small in cut(part, SIGNS)
+            ]
+            if len(parts) > 1:
+                new: list[nodes.Node] = [nodes.math(parts[0], parts[0])]
+                for part in parts[1:]:
+                    new += [nodes.Text(" "), nodes.math(part, part)]
+                formula.parent.replace(formula, new)
 
 
 class KeepMarks(SphinxPostTransform):
@@ -35,6 +71,31 @@ class KeepMarks(SphinxPostTransform):
                 box += nodes.Text(closing[0])
 
 
+def cut(formula: str, before: set[str]) -> list[str]:
+    """Return the parts of a formula, cut before some signs outside of all brackets; a short one stays whole."""
+    if length(formula) <= LONG or r"\begin" in formula:
+        return [formula]
+    ends = [0, *places(formula, before), len(formula)]
+    return [formula[a:b].strip() for a, b in pairwise(ends)]
+
+
+def places(formula: str, wanted: set[str]) -> Iterator[int]:
+    """Yield where signs stand outside of all brackets, but for one with which the formula begins."""
+    depth, begun = 0, False
+    for token in TOKEN.finditer(formula):
+        depth += DEPTH.get(token[0], 0)
+        if depth == 0 and begun and token[0] in wanted:
+            yield token.start()
+        begun |= not token[0].isspace() and token[0] not in RELATIONS
+
+
+def length(formula: str) -> int:
+    """Return about how many signs of a formula are seen."""
+    return sum(
+        not sign.isspace() for sign in TOKEN.findall(UNSEEN.sub(" ", formula))
+    )
+
+
 def text_at(parent: nodes.Element, place: int) -> str:
     """Return the text at a place; nothing where markup or no node stands."""
     node = parent[place] if 0 <= place < len(parent) else None
@@ -43,6 +104,7 @@ def text_at(parent: nodes.Element, place: int) -> str:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
+    app.add_post_transform(BreakFormulas)
     app.add_post_transform(KeepMarks)
     return {
         "version": "1",
