@@ -29,7 +29,8 @@ document.addEventListener("DOMContentLoaded", () => {
 
 // What is wider than its box fades out at the side where it goes on.
 function fade() {
-  const boxes = document.querySelectorAll("article :is(div.math, span.math, .picture, .output, .pst-scrollable-table-container)");
+  const boxes = [...document.querySelectorAll("article :is(.math, pre, .picture, .cell_output, .cell_output *, .pst-scrollable-table-container)")]
+    .filter((box) => /auto|scroll/.test(getComputedStyle(box).overflowX));
   const look = (box) => {
     const left = box.scrollLeft;
     box.classList.toggle("goes-on-left", left > 2);
