@@ -13,7 +13,7 @@ from sphinx.util.docutils import SphinxDirective
 from status_facts import duration, elbo_on_test, moment, seconds, study
 
 PAGE = "runs"
-HEADER = ("Run", "Setting", "Test ELBO", "Took", "Finished")
+HEADER = ("Run", "Setting", "Test ELBO", "Took", "Finished (UTC)")
 SHORT = re.compile(r"<code>([0-9a-f]{8})</code>")
 
 
@@ -44,7 +44,7 @@ class RunsDirective(SphinxDirective):
             record.config.label,
             elbo_on_test(record),
             duration(seconds(record)),
-            moment(record.provenance["finished"]),
+            moment(record.provenance["finished"]).removesuffix(" UTC"),
         )
         return [first, *map(text, rest)]
 
