@@ -291,6 +291,8 @@ def _step(
     torch.compiler.reset()
     torch._dynamo.config.trace_autograd_ops = True
     options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    if state.first[0].device.type == "cpu":
+        options["cpp_wrapper"] = True  # C++ calls the products one after the other, in place of Python
     if vectors and torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         options["cpp.simdlen"] = vectors
     return torch.compile(step, fullgraph=True, dynamic=False, options=options)
