@@ -43,3 +43,7 @@ def test_what_is_long_still_is_cut_before_signs_but_not_before_the_first(marks):
 
 def test_the_length_is_that_of_what_is_seen(marks):
     assert marks.length(r"\tfrac12 \log \mathrm{KL}_\theta\!") == len("12") + len("l") + len("KL") + len("θ")
+
+
+def test_no_line_ends_beside_the_sign_of_an_interval(marks):
+    assert marks.unbroken("lost 1.65 ± 0.21 nats") == "lost 1.65\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.21 nats"

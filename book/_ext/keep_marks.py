@@ -1,6 +1,7 @@
-"""Formulas in sentences: a long one may go on in the next line, and each keeps its punctuation.
+"""Formulas and intervals in sentences: where the next line may begin.
 
-A browser moves a formula as one block, and would start a line with the comma after it.
+A long formula may go on there, and each keeps its punctuation: a browser moves a formula as one block, and would start a
+line with the comma after it. An interval, "1.65 ± 0.21", stays in one line.
 """
 
 import re
@@ -21,6 +22,7 @@ UNSEEN = re.compile(
 )
 RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\propto", r"\approx", r"\to"}
 SIGNS = {"+", "-"}
+VERBATIM = (nodes.literal, nodes.literal_block, nodes.raw, nodes.math)
 DEPTH = dict.fromkeys(("{", "(", "[", r"\{", r"\langle"), 1) | dict.fromkeys(
     ("}", ")", "]", r"\}", r"\rangle"), -1
 )
@@ -71,6 +73,24 @@ class KeepMarks(SphinxPostTransform):
                 box += nodes.Text(closing[0])
 
 
+class KeepIntervals(SphinxPostTransform):
+    """Let no line end beside the sign of an interval."""
+
+    default_priority = 910
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Do so for all sentences."""
+        for text in [*self.document.findall(nodes.Text)]:
+            if " ± " in text and not isinstance(text.parent, VERBATIM):
+                text.parent.replace(text, nodes.Text(unbroken(text)))
+
+
+def unbroken(sentence: str) -> str:
+    """Return a sentence with spaces that do not break around ±."""
+    return sentence.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+
+
 def cut(formula: str, before: set[str]) -> list[str]:
     """Return the parts of a formula, cut before some signs outside of all brackets; a short one stays whole."""
     if length(formula) <= LONG or r"\begin" in formula:
@@ -106,6 +126,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
     app.add_post_transform(BreakFormulas)
     app.add_post_transform(KeepMarks)
+    app.add_post_transform(KeepIntervals)
     return {
         "version": "1",
         "parallel_read_safe": True,

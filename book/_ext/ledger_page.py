@@ -52,7 +52,7 @@ class LedgerDirective(SphinxDirective):
         at = LINKS.get(row.equation, Links(""))
         chapter = self.chapter(row.chapter) if row.chapter else text("–")
         worst = (
-            f"{row.largest_deviation:.1g} ({row.worst:.0%})"
+            f"{row.largest_deviation:.1g} ({share(row.worst)})"
             if row.checks
             else "–"
         )
@@ -60,7 +60,7 @@ class LedgerDirective(SphinxDirective):
             [self.equation(row.equation, at.proof), chapter],
             self.sources(at.code),
             text(", ".join(row.oracles) or "–"),
-            text(worst),
+            text(worst.replace("-", "−")),
             text(f"{row.status} ({row.checks})"),
         ]
 
@@ -106,7 +106,7 @@ class LedgerDirective(SphinxDirective):
         node = nodes.literal if domain == "py" else nodes.inline
         reference = pending_xref(
             "",
-            node("", shown),
+            node("", shown) if role != "test" else breakable(shown),
             refdomain=domain,
             reftype=role,
             reftarget=target,
@@ -117,6 +117,19 @@ class LedgerDirective(SphinxDirective):
         )
         reference["from_ledger"] = domain == "math"
         return nodes.paragraph("", "", reference)
+
+
+def share(part: float) -> str:
+    """Return a share as a percentage; what is not nothing does not read 0%."""
+    return "<1%" if 0 < part < 0.005 else f"{part:.0%}"
+
+
+def breakable(file: str) -> nodes.Node:
+    """Return the name of a file that may go on in the next line after an underscore, but for that of "test_"."""
+    shown = nodes.inline()
+    for word in re.split(r"(?<=_)(?<!test_)", file):
+        shown += [nodes.Text(word), nodes.raw("", "<wbr>", format="html")]
+    return shown
 
 
 def text(content: str) -> nodes.Node:
