@@ -1,5 +1,6 @@
 """The book as one LaTeX paper: a small book goes through Sphinx's latex builder, and its .tex is looked at."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -130,6 +131,13 @@ def test_a_long_table_goes_on_to_the_next_page_in_columns_that_fit_the_line(buil
     tex = build(one=notebook(cell("table", html(long.to_html(index=isinstance(frame.index, pd.MultiIndex))))))
     assert r"\begin{longtable}{\X{" in tex
     assert r"\begin{tabulary}" not in tex
+
+
+def test_the_column_that_makes_a_table_long_is_the_widest(build):
+    frame = pd.DataFrame({"first": ["a few words here"] * 30, "second": ["many words, so many that they need lines"] * 30})
+    tex = build(one=notebook(cell("table", html(frame.to_html(index=False)))))
+    first, second = (int(width) for width in re.findall(r"\\X\{(\d+)\}", tex)[:2])
+    assert 1.5 * first < second < 4 * first
 
 
 def test_checks_and_sources_are_one_block_of_small_lines_in_their_order(build):

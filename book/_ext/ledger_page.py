@@ -64,7 +64,7 @@ class LedgerDirective(SphinxDirective):
             text(f"{row.status} ({row.checks})"),
         ]
 
-    def equation(self, name: str, proof: str) -> nodes.Node:
+    def equation(self, name: str, proof: str) -> nodes.Element:
         """Return the link from an equation to its statement, with an anchor of its own: ``ledger-9-price``."""
         page, _, section = proof.rpartition("#")
         if number := re.fullmatch(r"\d+", name):
@@ -75,8 +75,9 @@ class LedgerDirective(SphinxDirective):
             cell = self.link("prf", "ref", proof, name)
         else:
             cell = text(name)
-        cell["names"] = [nodes.make_id(f"ledger {name}")]
-        self.state.document.note_explicit_target(cell)
+        anchor = nodes.target(names=[nodes.make_id(f"ledger {name}")])
+        self.state.document.note_explicit_target(anchor)
+        cell.insert(0, anchor)
         return cell
 
     def sources(self, code: tuple[str, ...]) -> list[nodes.Node]:

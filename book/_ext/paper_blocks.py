@@ -9,6 +9,7 @@ from typing import Any
 from bs4 import BeautifulSoup, Tag
 from data_frames import NUMBER, columns_of
 from docutils import nodes
+from keep_marks import length
 from myst_nb.ext.glue.crossref import PendingGlueReference, read_glue_cache
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -153,22 +154,40 @@ def is_statement(node: nodes.Node) -> bool:
 
 
 def set_widths(table: nodes.table) -> None:
-    """Give each column room for its words, and share the rest of the line by the lengths of the texts."""
+    """Give each column room for its words, and the rest of the line to the columns that make the table long."""
     rows = [row.children for row in table.findall(nodes.row)]
-    texts = [[cell.astext() for cell in column] for column in columns_of(rows)]
-    longest = [max(map(len, column)) for column in texts]
-    words = [
-        3 + max(min(length, 9), *map(len, WORD.findall(" ".join(column))))
-        for length, column in zip(longest, texts)
+    columns = columns_of(rows)
+    texts = [[cell.astext() for cell in column] for column in columns]
+    lengths = [[size(cell) for cell in column] for column in columns]
+    widths = [
+        3 + max(min(max(sizes), 9), *map(len, WORD.findall(" ".join(column))))
+        for sizes, column in zip(lengths, texts)
     ]
-    wishes = [
-        max(0, length - word) ** 0.5 for length, word in zip(longest, words)
-    ]
-    share = max(0, LINE - sum(words)) / (sum(wishes) or 1)
-    columns = table.findall(nodes.colspec)
-    for column, word, wish in zip(columns, words, wishes, strict=True):
-        column["colwidth"] = round(word + share * wish)
+    while sum(widths) < LINE:
+        wider = [
+            [*widths[:k], widths[k] + 1, *widths[k + 1 :]]
+            for k in range(len(widths))
+        ]
+        widths = min(wider, key=lambda them: height(lengths, them))
+    for column, width in zip(table.findall(nodes.colspec), widths, strict=True):
+        column["colwidth"] = width
     table["classes"].append("colwidths-given")
+
+
+def size(cell: nodes.Element) -> int:
+    """Return about how many signs of a cell are seen."""
+    return sum(
+        length(text) if isinstance(text.parent, nodes.math) else len(text)
+        for text in cell.findall(nodes.Text)
+    )
+
+
+def height(lengths: list[list[int]], widths: list[int]) -> float:
+    """Return about how many lines a table takes: those of the longest cell in each row."""
+    return sum(
+        max(signs / width for signs, width in zip(row, widths))
+        for row in zip(*lengths)
+    )
 
 
 def convert(raw: nodes.raw) -> nodes.Node | None:
