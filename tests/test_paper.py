@@ -134,7 +134,7 @@ def test_a_long_table_goes_on_to_the_next_page_in_columns_that_fit_the_line(buil
 
 
 def test_the_column_that_makes_a_table_long_is_the_widest(build):
-    frame = pd.DataFrame({"first": ["a few words here"] * 30, "second": ["many words, so many that they need lines"] * 30})
+    frame = pd.DataFrame({"first": ["a few words here"] * 30, "second": ["many words, so many: they need lines"] * 30})
     tex = build(one=notebook(cell("table", html(frame.to_html(index=False)))))
     first, second = (int(width) for width in re.findall(r"\\X\{(\d+)\}", tex)[:2])
     assert 1.5 * first < second < 4 * first
