@@ -8,6 +8,7 @@ below it: they reach it with weight λ, and its own with 1.
 """
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -255,7 +256,7 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def objective(name: str) -> Objective:
-    """The objective of that name.
+    """The objective of that name: one of `OBJECTIVES`, or "lambda_0.9" and the like for a fixed λ between 0 and 1.
 
     Raises:
         ValueError: if the name is unknown; the error lists the known ones.
@@ -263,7 +264,11 @@ def objective(name: str) -> Objective:
     Example:
         >>> objective("half") == interpolated(0.5)
         True
+        >>> objective("lambda_0.9") == interpolated(0.9)
+        True
     """
-    if name not in OBJECTIVES:
-        raise ValueError(f"objective: expected one of {', '.join(OBJECTIVES)}, got {name!r}.")
-    return OBJECTIVES[name]
+    if name in OBJECTIVES:
+        return OBJECTIVES[name]
+    if re.fullmatch(r"lambda_0\.\d+", name):
+        return Interpolated(float(name.removeprefix("lambda_")))
+    raise ValueError(f"objective: expected one of {', '.join(OBJECTIVES)}, or lambda_0.9 and the like, got {name!r}.")

@@ -18,7 +18,7 @@ class RunConfig:
     """All that decides the numbers of one training run, but for the machine.
 
     Attributes:
-        objective: a name from `objective.OBJECTIVES`.
+        objective: a name that `objective.objective` knows.
         skip: whether the decoder is p(x|u,v), or p(x|u).
         seed: of the initial weights and of training.
         steps, batch_size, learning_rate, schedule, phi_rate, every, gradients: as `training.Plan` takes them.

@@ -22,6 +22,7 @@ _BASE = RunConfig(
     likelihood_images=1000,
     likelihood_samples=1000,
 )
+_KNOWN = replace(_BASE, steps=20 * EPOCH, latents=(1, 2), hidden=(50, 25))  # for data from known models
 _DECODERS = (False, True)
 
 
@@ -77,13 +78,25 @@ def _cures() -> list[RunConfig]:
 
 
 def _controlled() -> list[RunConfig]:
-    base = replace(_BASE, steps=20 * EPOCH, latents=(1, 2), hidden=(50, 25))
     return [
-        replace(base, data=data, objective=name, seed=seed)
+        replace(_KNOWN, data=data, objective=name, seed=seed)
         for seed in range(3)
         for data in controlled.NAMES
         for name in ("full", "modified", "lambda_warm_up", "lambda_drop")
     ]
+
+
+def _weights() -> list[RunConfig]:
+    pairs = [
+        replace(_BASE, objective=name, skip=skip, seed=seed)
+        for seed in range(5)
+        for skip in _DECODERS
+        for name in ("lambda_0.9", "lambda_0.7")
+    ]
+    known = [
+        replace(_KNOWN, data=data, objective="lambda_0.9", seed=seed) for seed in range(3) for data in controlled.NAMES
+    ]
+    return [*pairs, *known]
 
 
 #: The runs of each study, by its name.
@@ -93,4 +106,5 @@ STUDIES: dict[str, Sequence[RunConfig]] = {
     "cures": _cures(),
     "controlled": _controlled(),
     "long": _long(),
+    "weights": _weights(),
 }
