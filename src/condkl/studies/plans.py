@@ -99,6 +99,15 @@ def _weights() -> list[RunConfig]:
     return [*pairs, *known]
 
 
+def _rates() -> list[RunConfig]:
+    return [
+        replace(_BASE, objective="modified", skip=skip, seed=seed, learning_rate=rate)
+        for seed in range(3)
+        for skip in _DECODERS
+        for rate in (1e-3, 4e-3)
+    ]
+
+
 #: The runs of each study, by its name.
 STUDIES: dict[str, Sequence[RunConfig]] = {
     "tuning": _tuning(),
@@ -107,4 +116,5 @@ STUDIES: dict[str, Sequence[RunConfig]] = {
     "controlled": _controlled(),
     "long": _long(),
     "weights": _weights(),
+    "rates": _rates(),
 }
