@@ -4,7 +4,7 @@ import re
 from functools import cache
 from typing import Any
 
-from condkl.studies import RunResult
+from condkl.studies import RunConfig, RunResult
 from condkl.studies.plans import STUDIES
 from docutils import nodes
 from ledger_page import table, text
@@ -41,12 +41,26 @@ class RunsDirective(SphinxDirective):
         first["names"] = [f"run-{short}"]
         self.state.document.note_explicit_target(first)
         rest = (
-            record.config.label,
+            setting(record.config),
             elbo_on_test(record),
             duration(seconds(record)),
             moment(record.provenance["finished"]).removesuffix(" UTC"),
         )
         return [first, *map(text, rest)]
+
+
+def setting(config: RunConfig) -> str:
+    """Return the label of a run, with its rate and how that changes where it is not as in the main study."""
+    usual = STUDIES["main"][0]
+    rate = [f"rate {config.learning_rate:g}"]
+    schedule = [config.schedule]
+    return ", ".join(
+        [
+            config.label,
+            *(rate if config.learning_rate != usual.learning_rate else []),
+            *(schedule if config.schedule != usual.schedule else []),
+        ]
+    )
 
 
 @cache

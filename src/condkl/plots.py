@@ -28,6 +28,8 @@ NAMES = {
     "full": "full gradient",
     "modified": "eq. (9)",
     "half": "λ = ½",
+    "lambda_0.7": "λ = 0.7",
+    "lambda_0.9": "λ = 0.9",
     "lambda_warm_up": "λ rising",
     "lambda_drop": "λ falling",
     "kl_warm_up": "KL warm-up",
