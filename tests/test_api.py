@@ -23,14 +23,8 @@ NOTEBOOKS = {path.stem: json.loads(path.read_text("utf-8"))["cells"] for path in
 
 
 @pytest.fixture
-def load(monkeypatch):
-    monkeypatch.syspath_prepend(BOOK / "_ext")
-    return importlib.import_module
-
-
-@pytest.fixture
-def links(load):
-    return load("ledger_links")
+def links(extension):
+    return extension("ledger_links")
 
 
 def text(name, kind):
@@ -50,8 +44,8 @@ def thing(name):
     return getattr(importlib.import_module(f"condkl.{module}"), attribute)
 
 
-def test_every_public_module_is_on_one_page(load):
-    module = load("api_page").MODULE
+def test_every_public_module_is_on_one_page(extension):
+    module = extension("api_page").MODULE
     found = [name for page in PAGES for name in module.findall(page.read_text("utf-8"))]
     assert sorted(found) == sorted(PUBLIC)
 
@@ -128,17 +122,17 @@ def test_the_first_test_of_a_function_may_use_it_through_a_helper(links, tmp_pat
         ("exception", "data.DataError", None),
     ],
 )
-def test_a_signature_is_that_of_the_source(what, name, shown, load):
+def test_a_signature_is_that_of_the_source(what, name, shown, extension):
     module, *names = name.split(".")
     found = importlib.import_module(f"condkl.{module}")
     for part in names:
         found = getattr(found, part)
-    assert load("api_page").as_written(None, what, name, found, None, "", "") == shown
+    assert extension("api_page").as_written(None, what, name, found, None, "", "") == shown
 
 
-def test_bars_stay_bars_and_code_stays_code(load):
+def test_bars_stay_bars_and_code_stays_code(extension):
     lines = ["KL[q(u|v) || p(u|v)], `|x|`", "", ">>> f(", "...     a | b)", "c | d", "", "p(v|x)"]
-    load("api_page").keep_bars(None, "", "", None, None, lines)
+    extension("api_page").keep_bars(None, "", "", None, None, lines)
     assert lines == [r"KL[q(u\|v) \|\| p(u\|v)], `|x|`", *lines[1:6], r"p(v\|x)"]
 
 
@@ -152,8 +146,8 @@ def test_bars_stay_bars_and_code_stays_code(load):
         ("engine.run", "studies.schedule", "engine.run"),
     ],
 )
-def test_a_class_is_the_one_that_its_module_knows(name, module, meant, load):
-    assert load("api_page").full_name(name, f"condkl.{module}") == meant
+def test_a_class_is_the_one_that_its_module_knows(name, module, meant, extension):
+    assert extension("api_page").full_name(name, f"condkl.{module}") == meant
 
 
 @pytest.mark.parametrize(
@@ -165,7 +159,7 @@ def test_a_class_is_the_one_that_its_module_knows(name, module, meant, load):
         ("run", "results", None),
     ],
 )
-def test_a_name_of_another_module_is_found(name, module, meant, load):
+def test_a_name_of_another_module_is_found(name, module, meant, extension):
     known = ["condkl.studies.store.RecordError", "condkl.studies.engine.run", "condkl.objective.full"]
-    places = load("api_page").places(name, f"condkl.{module}", known)
+    places = extension("api_page").places(name, f"condkl.{module}", known)
     assert next((place for place in places if place in known), None) == meant

@@ -1,14 +1,10 @@
 """How the book shows data frames."""
 
-import importlib
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
 pytest.importorskip("sphinx")
-BOOK = Path(__file__).parents[1] / "book"
 TABLE = pd.DataFrame(
     {"ELBO": [-1.5, 2.0], "change": ["−1.20 ± 0.10", "+3.4 ± 0.2"], "said": ["held", "-"], "p": [1e-7, np.nan]},
     index=pd.Index(["full", "eq. (9)"], name="way"),
@@ -16,13 +12,12 @@ TABLE = pd.DataFrame(
 
 
 @pytest.fixture
-def tidied(monkeypatch):
+def tidied(extension):
     """Return a function that gives what the site shows of a table: the words of its rows, and the tags of its cells."""
-    monkeypatch.syspath_prepend(BOOK / "_ext")
-    extension = importlib.import_module("data_frames")
+    frames = extension("data_frames")
 
     def tidied(table):
-        shown = extension.BeautifulSoup(extension.tidy(table.to_html()), "html.parser")
+        shown = frames.BeautifulSoup(frames.tidy(table.to_html()), "html.parser")
         rows = [[cell.get_text() for cell in row.find_all(["th", "td"])] for row in shown.find_all("tr")]
         return rows, shown.find_all(["th", "td"])
 

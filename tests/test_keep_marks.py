@@ -1,17 +1,13 @@
 """Formulas in sentences: where a long one may go on in the next line."""
 
-import importlib
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("sphinx")
 
 
 @pytest.fixture
-def marks(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "book" / "_ext")
-    return importlib.import_module("keep_marks")
+def marks(extension):
+    return extension("keep_marks")
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,13 @@
 """The table of the ledger: what its cells say."""
 
-import importlib
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("sphinx")
 
 
 @pytest.fixture
-def page(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "book" / "_ext")
-    return importlib.import_module("ledger_page")
+def page(extension):
+    return extension("ledger_page")
 
 
 @pytest.mark.parametrize(("part", "shown"), [(0.0, "0%"), (1e-4, "<1%"), (0.03, "3%"), (1.0, "100%")])

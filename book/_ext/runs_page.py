@@ -51,16 +51,12 @@ class RunsDirective(SphinxDirective):
 
 def setting(config: RunConfig) -> str:
     """Return the label of a run, with its rate and how that changes where it is not as in the main study."""
-    usual = STUDIES["main"][0]
-    rate = [f"rate {config.learning_rate:g}"]
-    schedule = [config.schedule]
-    return ", ".join(
-        [
-            config.label,
-            *(rate if config.learning_rate != usual.learning_rate else []),
-            *(schedule if config.schedule != usual.schedule else []),
-        ]
-    )
+    usual, words = STUDIES["main"][0], [config.label]
+    if config.learning_rate != usual.learning_rate:
+        words.append(f"rate {config.learning_rate:g}")
+    if config.schedule != usual.schedule:
+        words.append(config.schedule)
+    return ", ".join(words)
 
 
 @cache

@@ -1,12 +1,10 @@
 """The status pages: what they say of notebooks and records, also of missing and broken ones, which stop no build."""
 
-import importlib
 import io
 import json
 import re
 import shutil
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +14,6 @@ from tiny import STUDY, TINY, TWO
 
 from condkl.studies import store, verify
 
-EXTENSIONS = Path(__file__).parents[2] / "book" / "_ext"
 STUDIES = {"main": STUDY, "later": TWO}
 BEGAN, ENDED = "2026-11-22T23:26:04.572214Z", "2026-11-22T23:27:04.572214Z"
 
@@ -27,9 +24,8 @@ def unbroken(*texts):
 
 
 @pytest.fixture
-def page(monkeypatch):
-    monkeypatch.syspath_prepend(EXTENSIONS)
-    facts, module = (importlib.import_module(name) for name in ("status_facts", "status_page"))
+def page(extension, monkeypatch):
+    facts, module = (extension(name) for name in ("status_facts", "status_page"))
     for one in (facts, module):
         monkeypatch.setattr(one, "STUDIES", STUDIES)
     facts.study.cache_clear()
@@ -38,8 +34,8 @@ def page(monkeypatch):
 
 
 @pytest.fixture
-def facts(page):
-    return importlib.import_module("status_facts")
+def facts(page, extension):
+    return extension("status_facts")
 
 
 @pytest.fixture
