@@ -153,13 +153,13 @@ def test_a_class_is_the_one_that_its_module_knows(name, module, meant, extension
 @pytest.mark.parametrize(
     ("name", "module", "meant"),
     [
-        ("engine.run", "studies.schedule", "condkl.studies.engine.run"),
-        ("objective.full", "training", "condkl.objective.full"),
-        ("RecordError", "results", "condkl.studies.store.RecordError"),
+        ("engine.run", "studies.schedule", "condkl_studies.engine.run"),
+        ("objective.full", "training", "condkl.objectives.full"),
+        ("RecordError", "results", "condkl_studies.store.RecordError"),
         ("run", "results", None),
     ],
 )
 def test_a_name_of_another_module_is_found(name, module, meant, extension):
-    known = ["condkl.studies.store.RecordError", "condkl.studies.engine.run", "condkl.objective.full"]
+    known = ["condkl_studies.store.RecordError", "condkl_studies.engine.run", "condkl.objectives.full"]
     places = extension("api_page").places(name, f"condkl.{module}", known)
     assert next((place for place in places if place in known), None) == meant

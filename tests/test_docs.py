@@ -12,7 +12,7 @@ import pytest
 
 import condkl
 
-NEEDS = {f"condkl.bench.{name}_steps": name for name in ("pyro", "numpyro", "jax")}  # of the extra `bench`
+NEEDS = {f"benchmarks.{name}_steps": name for name in ("pyro", "numpyro", "jax")}  # of the extra `bench`
 ALL = sorted(module.name for module in pkgutil.walk_packages(condkl.__path__, "condkl."))
 MODULES = [name for name in ALL if not (name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None)]
 
@@ -61,7 +61,7 @@ def test_all_modules_are_found():
     folder = Path(condkl.__file__).parent
     files = {".".join(path.relative_to(folder.parent).with_suffix("").parts) for path in folder.rglob("*.py")}
     assert {name.removesuffix(".__init__") for name in files} - {"condkl"} == set(ALL)
-    assert {"condkl.divergence", "condkl.studies.store"} <= set(MODULES)
+    assert {"condkl.divergence", "condkl_studies.store"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("name", ["condkl", *MODULES])

@@ -10,9 +10,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import condkl.explorers.tables
-from condkl.explorers import EXPLORERS
-from condkl.explorers.tables import (
+import condkl_book.explorers.tables
+from condkl_book.explorers import EXPLORERS
+from condkl_book.explorers.tables import (
     HEIGHT,
     WIDTH,
     Axis,
@@ -23,7 +23,7 @@ from condkl.explorers.tables import (
     payload,
     svg_path,
 )
-from condkl.plots import COLOURS, use_style
+from condkl_book.style import COLOURS, use_style
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
@@ -39,7 +39,7 @@ class explorer(nodes.figure):  # noqa: N801  (Sphinx names visitors after it)
 
 
 class ExplorerDirective(SphinxDirective):
-    """An interactive figure of ``condkl.explorers``, its caption as content."""
+    """An interactive figure of ``condkl_book.explorers``, its caption as content."""
 
     required_arguments = 1
     has_content = True
@@ -59,7 +59,7 @@ class ExplorerDirective(SphinxDirective):
         node += nodes.caption("", "", *text)
         self.set_source_info(node)
         self.add_name(node)
-        folder = Path(condkl.explorers.tables.__file__).parent
+        folder = Path(condkl_book.explorers.tables.__file__).parent
         for source in sorted(folder.glob("*.py")):
             self.env.note_dependency(str(source))
         return [node, *messages]

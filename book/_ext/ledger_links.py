@@ -56,7 +56,7 @@ LINKS = {
     "9, price of λ": Links("prop-price", ("dynamics.fixed_point",)),
     "9, tilted minimiser": Links("prop-tilt"),
     "9, mending φ": Links(
-        "prop-precondition", ("dynamics.natural", "explorers.flow.fisher_step")
+        "prop-precondition", ("dynamics.natural_gradient", "explorers.flow.fisher_step")
     ),
     "9, φ k times as fast": Links(
         "prop-precondition", ("linear.starvation_law",)
@@ -83,7 +83,7 @@ LINKS = {
     "with a direct path": Links("prop-skip"),
     "chain rule, L layers": Links("prop-chain-rule-layers", ("vae.Terms",)),
     "λ once per conditional KL": Links(
-        "prop-once", ("objective.scale_path", "objective.Interpolated")
+        "prop-once", ("objective.scale_gradient", "objective.Interpolated")
     ),
     "tilted posterior, L layers": Links("prop-tilted-chain"),
     "chain noise": Links("prop-chain-noise", ("linear.chain_noise",)),

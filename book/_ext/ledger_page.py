@@ -28,11 +28,11 @@ Cell = nodes.Node | list[nodes.Node]  # of several paragraphs
 
 
 class LedgerDirective(SphinxDirective):
-    """Render ``condkl.ledger.collect`` of the folder that the book is built from."""
+    """Render ``condkl_book.ledger.collect`` of the folder that the book is built from."""
 
     def run(self) -> list[nodes.Node]:
         """Return the table, and warn about every gap."""
-        from condkl.ledger import collect
+        from condkl_book.ledger import collect
 
         self.env.note_reread()  # it depends on every notebook there is, also on those added later
         ledger = collect(Path(self.env.srcdir))

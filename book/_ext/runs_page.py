@@ -4,8 +4,8 @@ import re
 from functools import cache
 from typing import Any
 
-from condkl.studies import RunConfig, RunResult
-from condkl.studies.plans import STUDIES
+from condkl_studies import RunConfig, RunResult
+from condkl_studies.plans import STUDIES
 from docutils import nodes
 from ledger_page import table, text
 from sphinx.application import Sphinx

@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from condkl.data import data_folder
-from condkl.studies import RecordError, RunResult, store
-from condkl.studies.plans import STUDIES
+from condkl_studies.data import data_folder
+from condkl_studies import RecordError, RunResult, store
+from condkl_studies.plans import STUDIES
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 WORDS_A_MINUTE = 150  # formulas among them; prose alone is read faster

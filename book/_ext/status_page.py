@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from condkl.studies import RecordError, verify
-from condkl.studies.engine import compiler_found, machine
-from condkl.studies.plans import STUDIES
+from condkl_studies import RecordError, verify
+from condkl_studies.engine import compiler_found, machine
+from condkl_studies.plans import STUDIES
 from docutils import nodes
 from ledger_page import table, text
 from sphinx.addnodes import pending_xref

@@ -1,3 +1,6 @@
-"""The conditional KL divergence of hierarchical VAEs: the shared library of the book."""
+"""The conditional KL divergence of hierarchical VAEs: the mathematics, and the model."""
 
-__version__ = "0.1.0"
+import lazy_loader
+
+# Names are loaded when they are first used: the mathematics loads no model.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

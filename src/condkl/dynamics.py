@@ -214,7 +214,7 @@ def fisher(problem: KLProblem, theta: Tensor, phi: Tensor) -> Fisher:
     )
 
 
-def natural(field: FieldFunction, problem: KLProblem, blocks: Collection[str]) -> FieldFunction:
+def natural_gradient(field: FieldFunction, problem: KLProblem, blocks: Collection[str]) -> FieldFunction:
     """The field with chosen blocks multiplied by the (pseudo-)inverse of their Fisher information.
 
     Args:
@@ -230,7 +230,7 @@ def natural(field: FieldFunction, problem: KLProblem, blocks: Collection[str]) -
         >>> problem = KLProblem(
         ...     q_v=lambda theta: Normal(theta[0], 2.0), q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v, 1.0),
         ...     p_v=Normal(0.0, 1.0), p_u_given_v=lambda v: Normal(v, 1.0))
-        >>> field = natural(lambda theta, phi: Field(theta, phi), problem, blocks=["theta"])
+        >>> field = natural_gradient(lambda theta, phi: Field(theta, phi), problem, blocks=["theta"])
         >>> round(field(torch.ones(1), torch.ones(1)).theta.item(), 4)  # 1 over the information 1/4
         4.0
     """

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import cast
@@ -80,6 +80,30 @@ class Gaussian:
     def kl_from_standard(self) -> Tensor:
         """KL[self || N(0, I)] in nats, the sum over the units, shape (n,)."""
         return self.kl_per_unit_from_standard().sum(-1)
+
+
+@dataclass
+class Layer:
+    """A layer below v given the one above.
+
+    Attributes:
+        q: of q(u|v,x), as the conditional KL sees it.
+        p: of p(u|v), as the conditional KL sees it.
+        drawn_from: what z is drawn from: q, but for what a `path` changes in the gradient.
+        noise: standard normal, shape (n, d).
+    """
+
+    q: Gaussian
+    p: Gaussian
+    drawn_from: Gaussian
+    noise: Tensor
+    _z: Tensor | None = None
+
+    def draw(self) -> Tensor:
+        """z, shape (n, d), made at the first call: a step that does things in another order rounds otherwise."""
+        if self._z is None:
+            self._z = self.drawn_from.at(self.noise)
+        return self._z
 
 
 class TanhNet(nn.Module):
@@ -269,29 +293,58 @@ class HierarchicalVAE(nn.Module):
             path: as for `forward`.
             freeze_model: whether omega, the parameters of p(u|v) and the decoder, gets no gradient.
         """
-        model = _frozen if freeze_model else _plain
         z, C = [v], []
-        for q_net, p_net, e in zip(_nets(self.q_u), _nets(self.p_u), noise, strict=True):
-            from_x = q_net.part(0, x)
-            q_u = q_at_v = gaussian(q_net.rest(from_x + q_net.part(1, z[-1])))
-            above = z[-1]
-            if path is not None:
-                # C sees v through `path`; u, and with it R, keeps the plain v. Using the plain q(u|v,x) in C
-                # as well would leak the gradient that `path` withholds.
-                above = path(z[-1])
-                q_at_v = gaussian(q_net.rest(from_x + q_net.part(1, above)))
-            C.append(q_at_v.kl_from(gaussian(model(p_net, above))))
-            z.append(q_u.at(e))
-        logits = model(self.p_x, self.decoder_input(z))
+        for layer in self.layers(v, noise, self.from_x(x), path, freeze_model):
+            C.append(layer.q.kl_from(layer.p))
+            z.append(layer.draw())
+        logits = (_frozen if freeze_model else _plain)(self.p_x, self.decoder_input(z))
         R = (x * logits - nnf.softplus(logits)).sum(-1)
         return R, torch.stack(C, dim=-1) if C else R.new_zeros(len(x), 0)
+
+    def from_x(self, x: Tensor) -> list[Tensor]:
+        """What x, shape (n, pixels), adds to the first layer of each q(u|v,x), which is the same at every v."""
+        return [net.part(0, x) for net in _nets(self.q_u)]
+
+    def layers(
+        self,
+        v: Tensor,
+        noise: Sequence[Tensor],
+        from_x: Sequence[Tensor] | None = None,
+        path: Callable[[Tensor], Tensor] | None = None,
+        freeze_model: bool = False,
+    ) -> Iterator[Layer]:
+        """The layers below v from the top down, each drawn given the one above: the one pass that all uses share.
+
+        Args:
+            v: values of the uppermost layer, shape (n, width).
+            noise: standard normal draws for the layers below v.
+            from_x: what x adds to the first layer of each q(u|v,x), shape (n, hidden) or (hidden,) for one image; None
+                draws from the model, as if q were p.
+            path: how the layer above reaches q and p of a `Layer`, as for `forward`; the draw sees it as it is.
+            freeze_model: as for `below`.
+        """
+        above = v
+        for i, (p_net, e) in enumerate(zip(_nets(self.p_u), noise, strict=True)):
+            seen = above if path is None else path(above)
+            if from_x is None:
+                drawn = q = p = gaussian(p_net(above))
+            else:
+                q_net = _nets(self.q_u)[i]
+                drawn = q = gaussian(q_net.rest(from_x[i] + q_net.part(1, above)))
+                if path is not None:
+                    # C sees v through `path`; u, and with it R, keeps the plain v. Using the plain q(u|v,x) in C
+                    # as well would leak the gradient that `path` withholds.
+                    q = gaussian(q_net.rest(from_x[i] + q_net.part(1, seen)))
+                # After q: another order adds up the gradients of v in another order, and runs round otherwise.
+                p = gaussian((_frozen if freeze_model else _plain)(p_net, seen))
+            layer = Layer(q, p, drawn, e)
+            yield layer
+            above = layer.draw()
 
     @torch.no_grad()
     def generate(self, noise: Sequence[Tensor]) -> Tensor:
         """The images' probabilities, shape (n, pixels), at standard normal draws for each layer, v first."""
-        z = [noise[0]]
-        for p_net, e in zip(_nets(self.p_u), noise[1:], strict=True):
-            z.append(gaussian(p_net(z[-1])).at(e))
+        z = [noise[0], *(layer.draw() for layer in self.layers(noise[0], noise[1:]))]
         return cast(Tensor, self.p_x(self.decoder_input(z))).sigmoid()
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:

@@ -1,0 +1,85 @@
+"""Who takes part: names, what each needs, and the classes that are loaded in the workers alone."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+
+from benchmarks.problem import Problem
+
+
+class Contestant(Protocol):
+    """A way of training the model of a `Problem`. It lives in a process of its own, of one thread."""
+
+    def advance(self, steps: int) -> None:
+        """Train for that many steps, and return when the last one is done."""
+
+    def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
+        """The loss it trains on at its weights, on the batch `bits`, at that many draws of the latents.
+
+        Args:
+            bits: bytes of 0 and 1, shape (n, pixels).
+            draws: how many.
+
+        Returns:
+            The negative ELBO in nats, mean over the images, shape (draws,); empty for a yardstick.
+        """
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contestant before its process.
+
+    Attributes:
+        label: its name in tables.
+        target: its class, "module:name".
+        package: what it needs beyond this library's dependencies, as pip names it; the module is `module`.
+        module: of that package.
+        windowed: whether it takes a whole window at once, so that a window is what warms it up.
+        options: further arguments of its class.
+
+    Example:
+        >>> Entry("of another kind", "elsewhere:Step", package="some-package", module="no_such_module").missing()
+        'not installed: some-package'
+    """
+
+    label: str
+    target: str
+    package: str = ""
+    module: str = ""
+    windowed: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self, problem: Problem, seed: int) -> Contestant:
+        """The contestant itself; imports what it needs."""
+        module, name = self.target.split(":")
+        made: Contestant = getattr(importlib.import_module(module), name)(problem, seed, **self.options)
+        return made
+
+    def missing(self) -> str:
+        """Why it cannot take part here, or an empty string."""
+        if self.module and find_spec(self.module) is None:
+            return f"not installed: {self.package}"
+        from condkl_studies.engine import compiler_found  # here: workers, which do not ask, start without torch
+
+        if self.options.get("compiled") and not compiler_found():
+            return "no C++ compiler"
+        return ""
+
+
+OURS, EAGER, PYRO, YARDSTICK = "ours", "eager", "pyro", "sgemm"
+_HERE = "benchmarks"
+
+CONTESTANTS: dict[str, Entry] = {
+    OURS: Entry("condkl, compiled", f"{_HERE}.ours:Ours", windowed=True, options={"compiled": True}),
+    "uncompiled": Entry("condkl, not compiled", f"{_HERE}.ours:Ours", windowed=True),
+    EAGER: Entry("plain PyTorch", f"{_HERE}.torch_steps:Eager"),
+    PYRO: Entry("Pyro", f"{_HERE}.pyro_steps:Pyro", "pyro-ppl", "pyro"),
+    "numpyro": Entry("NumPyro", f"{_HERE}.numpyro_steps:NumPyro", "numpyro", "numpyro"),
+    "jax": Entry("JAX, jitted step", f"{_HERE}.jax_steps:JaxStep", "jax", "jax"),
+    "scan": Entry("JAX, scan over a window", f"{_HERE}.jax_steps:JaxScan", "jax", "jax", windowed=True),
+    YARDSTICK: Entry("sgemm alone (yardstick)", f"{_HERE}.torch_steps:Sgemm"),
+}

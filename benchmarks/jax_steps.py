@@ -1,0 +1,146 @@
+"""The contestants in JAX: a jitted step, and a window of steps in one `lax.scan`; the loss and Adam by hand."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from benchmarks.problem import NETWORKS, Problem, first_parts, layers
+
+_BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8  # Adam's, as in condkl_studies.training
+
+
+class Training(NamedTuple):
+    """Training between two steps: weights, Adam's moments as trees like them, steps done, randomness."""
+
+    weights: Any
+    first: Any
+    second: Any
+    step: Array
+    key: Array
+
+
+class JaxStep:
+    """One jitted step a call; batches are gathered by numpy and binarised in the step."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        self._problem = problem
+        self._training = _start(problem, seed)
+        self._orders = orders(len(problem.images), problem.batch_size, seed)
+        self._step = jax.jit(lambda training, grey: _step(training, grey, problem.learning_rate), donate_argnums=0)
+
+    def advance(self, steps: int) -> None:
+        """Train for that many steps."""
+        for _ in range(steps):
+            self._training = self._step(self._training, self._problem.images[next(self._orders)])
+        jax.block_until_ready(self._training)
+
+    def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
+        """The loss on `bits` at that many draws of the latents, shape (draws,)."""
+        return _losses(self._training.weights, bits, draws)
+
+
+class JaxScan:
+    """One call for a window of steps, which gathers and binarises its batches itself."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        self._window, self._images = problem.window, jnp.asarray(problem.images)
+        self._training = _start(problem, seed)
+        self._orders = orders(len(problem.images), problem.batch_size, seed)
+
+        def window(training: Training, images: Array, order: Array) -> Training:
+            def step(training: Training, at: Array) -> tuple[Training, None]:
+                return _step(training, images[at], problem.learning_rate), None
+
+            return jax.lax.scan(step, training, order)[0]
+
+        self._run = jax.jit(window, donate_argnums=0)
+
+    def advance(self, steps: int) -> None:
+        """Train for whole windows, until `steps` more are done."""
+        for _ in range(-(-steps // self._window)):
+            order = np.stack([next(self._orders) for _ in range(self._window)])
+            self._training = self._run(self._training, self._images, order)
+        jax.block_until_ready(self._training)
+
+    def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
+        """The loss on `bits` at that many draws of the latents, shape (draws,)."""
+        return _losses(self._training.weights, bits, draws)
+
+
+def orders(n: int, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+    """Which of n images are in each batch, shape (batch_size,): shuffled epochs without end."""
+    generator = np.random.default_rng(seed)
+    while True:
+        yield from generator.permutation(n)[: n // batch_size * batch_size].reshape(-1, batch_size)
+
+
+def network(problem: Problem, name: str) -> Any:
+    """The weights of a network from `NETWORKS`: the parts of the first matrix, its bias, and the other two layers.
+
+    Arrays of numpy: a step that takes over the memory of its arguments copies them first.
+    """
+    (_, bias), *rest = layers(problem, name)
+    parts = [np.ascontiguousarray(matrix.T) for matrix in first_parts(problem, name)]
+    return parts, bias, [(np.ascontiguousarray(matrix.T), b) for matrix, b in rest]
+
+
+def apply(net: Any, *inputs: Array) -> Array:
+    """The output, shape (n, outputs), of the network from its inputs, each (n, width)."""
+    parts, bias, rest = net
+    out = sum(value @ part for value, part in zip(inputs, parts, strict=True)) + bias
+    for matrix, b in rest:
+        out = jnp.tanh(out) @ matrix + b
+    return out
+
+
+def binarise(key: Array, grey: Array) -> Array:
+    """Bits as floats: 1 with probability grey level / 255."""
+    return jax.random.bernoulli(key, grey / 255.0).astype(jnp.float32)
+
+
+def negative_elbo(weights: Any, x: Array, key: Array) -> Array:
+    """The mean over the images x, shape (n, pixels), in nats, at one draw of the latents."""
+    v_key, u_key = jax.random.split(key)
+    v_mean, v_log = jnp.split(apply(weights["q_v"], x), 2, axis=-1)
+    v = v_mean + jnp.exp(v_log) * jax.random.normal(v_key, v_mean.shape)
+    u_mean, u_log = jnp.split(apply(weights["q_u"], x, v), 2, axis=-1)
+    u = u_mean + jnp.exp(u_log) * jax.random.normal(u_key, u_mean.shape)
+    p_mean, p_log = jnp.split(apply(weights["p_u"], v), 2, axis=-1)
+    logits = apply(weights["p_x"], u)
+    R = (x * logits - jax.nn.softplus(logits)).sum(-1)
+    A = (0.5 * (jnp.exp(2 * v_log) + v_mean**2 - 1) - v_log).sum(-1)
+    shift = (u_mean - p_mean) * jnp.exp(-p_log)
+    C = (p_log - u_log + 0.5 * (jnp.exp(2 * (u_log - p_log)) + shift**2 - 1)).sum(-1)
+    return (A + C - R).mean()
+
+
+def adam(weights: Any, gradients: Any, first: Any, second: Any, step: Array, rate: float) -> tuple[Any, Any, Any]:
+    """The weights and moments, trees of one shape, after Adam's step number `step`, counted from 1."""
+    first = jax.tree.map(lambda m, g: _BETA1 * m + (1 - _BETA1) * g, first, gradients)
+    second = jax.tree.map(lambda v, g: _BETA2 * v + (1 - _BETA2) * g * g, second, gradients)
+    size, root = rate / (1 - _BETA1**step), jax.lax.rsqrt(1 - _BETA2**step)
+    weights = jax.tree.map(lambda w, m, v: w - size * m / (jnp.sqrt(v) * root + _EPS), weights, first, second)
+    return weights, first, second
+
+
+def _start(problem: Problem, seed: int) -> Training:
+    weights = jax.tree.map(jnp.array, {name: network(problem, name) for name in NETWORKS})
+    # Two trees of zeros, each with its own memory: a step takes over the memory of the one before.
+    first, second = (jax.tree.map(jnp.zeros_like, weights) for _ in range(2))
+    return Training(weights, first, second, jnp.zeros((), jnp.float32), jax.random.key(seed))
+
+
+def _step(training: Training, grey: Array, rate: float) -> Training:
+    key, pixels, noise = jax.random.split(training.key, 3)
+    gradients = jax.grad(negative_elbo)(training.weights, binarise(pixels, grey), noise)
+    step = training.step + 1
+    return Training(*adam(training.weights, gradients, training.first, training.second, step, rate), step, key)
+
+
+def _losses(weights: Any, bits: np.ndarray, draws: int) -> np.ndarray:
+    loss, x = jax.jit(negative_elbo), jnp.asarray(bits, jnp.float32)
+    return np.array([loss(weights, x, key) for key in jax.random.split(jax.random.key(0), draws)])

@@ -1,0 +1,134 @@
+"""A process for each worker of a contestant: one thread, one core, idle unless asked."""
+
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from benchmarks.contestants import Contestant, Entry
+
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "JAX_PLATFORMS": "cpu",
+    "CUDA_VISIBLE_DEVICES": "",
+}
+
+
+class WorkerError(RuntimeError):
+    """A contestant raised an error, or its process died; the message names it and holds the traceback."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One stretch of training in one worker.
+
+    Attributes:
+        start, end: on the clock that all processes of the machine share, seconds.
+        cpu: seconds of processor time. Much less than `end - start` says that something else had the core.
+    """
+
+    start: float
+    end: float
+    cpu: float
+
+
+class Worker:
+    """A contestant in a process of its own, tied to one core.
+
+    Args:
+        entry: the contestant.
+        seed: of its randomness.
+        core: the number of the core.
+    """
+
+    def __init__(self, entry: Entry, seed: int, core: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._label = entry.label
+        self._connection, other = context.Pipe()
+        self._process = context.Process(target=serve, args=(other, entry, seed, core), daemon=True)
+        with _environment(ONE_THREAD):  # read when a library is imported, which is before any code of ours runs
+            self._process.start()
+        other.close()
+
+    def ask(self, method: str, *arguments: Any) -> None:
+        """Have something done; `answer` waits for the result.
+
+        Args:
+            method: "make", with the problem, before all else; then `advance` or `losses` of the contestant.
+            arguments: of the method.
+        """
+        with suppress(BrokenPipeError):  # a process that died is the business of `answer`
+            self._connection.send((method, arguments))
+
+    def answer(self) -> Any:
+        """The oldest result not yet taken.
+
+        Returns:
+            None after "make", a `Turn` after "advance", an array after "losses".
+
+        Raises:
+            WorkerError: if the contestant raised an error or its process died.
+        """
+        try:
+            error, value = self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            error = f"its process died with exit code {self._process.exitcode}"
+        if error:
+            raise WorkerError(f"{self._label}: {error}")
+        return value
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.terminate()
+        self._process.join()
+
+
+def serve(connection: Connection, entry: Entry, seed: int, core: int) -> None:
+    """Answer what comes through `connection` until it closes. Runs in the worker's process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends the workers
+    for task in os.listdir("/proc/self/task"):  # threads made from here on stay on the core of the one that makes them
+        os.sched_setaffinity(int(task), {core})
+    try:
+        _, (problem,) = connection.recv()
+        contestant = entry.make(problem, seed)
+        connection.send(("", None))
+        while True:
+            method, arguments = connection.recv()
+            act = _timed if method == "advance" else type(contestant).losses
+            connection.send(("", act(contestant, *arguments)))
+    except EOFError:
+        return
+    except Exception:
+        connection.send((traceback.format_exc(), None))
+
+
+def _timed(contestant: Contestant, steps: int) -> Turn:
+    start, cpu = time.perf_counter(), time.process_time()
+    contestant.advance(steps)
+    return Turn(start, time.perf_counter(), time.process_time() - cpu)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

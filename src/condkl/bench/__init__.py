@@ -1,1 +1,0 @@
-"""The training step against the same step in other hands: `python -m condkl.bench`, or `make bench`."""

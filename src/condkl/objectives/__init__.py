@@ -1,0 +1,188 @@
+"""What each parameter follows: the full gradient of the ELBO, eq. (9), all that lies between, and the remedies.
+
+An objective leaves every value of the ELBO's terms as it is and changes only their gradients: with eq. (9) theta,
+the parameters of q(v|x), follows ∇(R - A) instead of ∇(R - A - C), while phi and omega follow the ELBO. Losing a
+gradient without losing the value is what `scale_gradient` does, on the path on which the conditional KL, C, reaches
+theta through v. With more than two layers every posterior is in theta's place for the conditional KLs of the layers
+below it: they reach it with weight λ, and its own with 1.
+
+Each module of this package is an objective of the module's name, which it keeps as `objective`. A name is found by
+importing its module, so that a new objective is a new file and changes nothing that exists.
+"""
+
+import pkgutil
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from condkl._checks import unit_interval
+from condkl.vae import HierarchicalVAE, Terms
+
+_FIXED = {"modified": 0.0, "full": 1.0}  # λ at its two ends
+
+
+def scale_gradient(v: Tensor, lam: float | Tensor) -> Tensor:
+    """v_λ = sg(v) + λ(v - sg(v)): the value of v to the last bit, λ times its gradient.
+
+    λv + (1 - λ)sg(v) has the same gradient, but rounds the value.
+
+    Args:
+        v: any shape.
+        lam: λ in [0, 1]; a tensor where λ changes while a compiled step stays as it is.
+
+    Example:
+        >>> v = torch.tensor(3.0, requires_grad=True)
+        >>> (scale_gradient(v, 0.5) ** 2).backward()
+        >>> v.grad  # half of 6
+        tensor(3.)
+    """
+    stopped = v.detach()
+    if not isinstance(lam, Tensor) and lam == 0:  # a cut path, rather than zeros to carry along it
+        return stopped
+    return stopped + lam * (v - stopped)
+
+
+class Objective(ABC):
+    """One way of training: a subclass says how the terms get their gradient, and what is scheduled.
+
+    Example:
+        >>> class Reconstruction(Objective):
+        ...     def follow(self, model, x, noise, weight):
+        ...         terms = model(x, noise=noise)
+        ...         return Terms(terms.R, terms.A.detach(), terms.C.detach())
+        >>> Reconstruction()(HierarchicalVAE(latents=(2, 3), hidden=8), torch.zeros(5, 784)).elbo.shape
+        torch.Size([5])
+    """
+
+    def __call__(
+        self,
+        model: HierarchicalVAE,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        noise: Sequence[Tensor] | None = None,
+        weight: Tensor | None = None,
+    ) -> Terms:
+        """The terms of the ELBO of `model` on x, shape (n, pixels), with this objective's gradient.
+
+        Args:
+            model: the model.
+            x: binary images as floats.
+            generator, noise: as `HierarchicalVAE.forward` takes them.
+            weight: the scheduled number, a tensor without dimensions; None stands for its value at the end.
+        """
+        return self.follow(model, x, model.noise(x, generator) if noise is None else noise, weight)
+
+    @abstractmethod
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+        """What a call returns, at given noise."""
+
+    def weight(self, progress: float) -> float:
+        """The scheduled number when the share `progress` of the training is over; 1 where nothing is scheduled."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Interpolated(Objective):
+    """theta follows ∇(R - A - λC): λ = 1 is the full gradient, λ = 0 is eq. (9).
+
+    The plain gradient path is used at λ = 1, and a cut one at λ = 0. With several layers each conditional KL
+    scales its direct inputs once, so that every ancestor gets weight λ, and not λ to the number of hops.
+
+    Args:
+        lam: λ, from 0 to 1.
+
+    Raises:
+        ValueError: if `lam` is not a number in [0, 1].
+
+    Source:
+        Kosiorek (2017), eqs. (7) and (9).
+
+    Example:
+        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
+        >>> terms = modified(model, torch.zeros(5, 784))
+        >>> loss = -terms.elbo.mean()
+    """
+
+    lam: float
+
+    def __post_init__(self) -> None:
+        unit_interval("lam", self.lam)
+
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+        """As `Objective.follow` says; nothing is scheduled."""
+        if self.lam == 1:
+            return model(x, noise=noise)
+        return model(x, noise=noise, path=lambda v: scale_gradient(v, self.lam))
+
+
+def ramp(progress: float, until: float) -> float:
+    """A straight rise from 0 to 1 at `until`, and 1 from there on.
+
+    Example:
+        >>> ramp(0.1, until=0.5), ramp(0.7, until=0.5)
+        (0.2, 1.0)
+    """
+    return min(1.0, progress / until)
+
+
+full = Interpolated(1.0)
+modified = Interpolated(0.0)
+interpolated = Interpolated
+
+
+def canonical(name: str) -> str:
+    """The one spelling of an objective's name: "full" for λ = 1, "modified" for λ = 0, "lambda=0.7" between them.
+
+    Raises:
+        ValueError: if the λ that the name gives is not a number in [0, 1].
+
+    Example:
+        >>> canonical("lambda=0.70"), canonical("lambda=1"), canonical("free_bits")
+        ('lambda=0.7', 'full', 'free_bits')
+    """
+    if not (found := re.fullmatch(r"lambda=(.*)", name)):
+        return name
+    try:
+        lam = unit_interval("objective", float(found[1]))
+    except ValueError as error:
+        raise ValueError(f"objective: expected lambda=0.7 or the like, λ from 0 to 1, got {name!r}.") from error
+    return next((fixed for fixed, value in _FIXED.items() if value == lam), f"lambda={lam!r}")
+
+
+def names() -> list[str]:
+    """The names of all objectives but those of a fixed λ between 0 and 1.
+
+    Example:
+        >>> {"full", "modified", "kl_warm_up"} <= set(names())
+        True
+    """
+    return [*_FIXED, *(module.name for module in pkgutil.iter_modules(__path__))]
+
+
+def objective(name: str) -> Objective:
+    """The objective of that name: "full", "modified" (eq. 9), "lambda=0.7" and the like, or a module of this package.
+
+    Raises:
+        ValueError: if the name is unknown; the error lists the known ones.
+
+    Example:
+        >>> objective("lambda=0.5") == interpolated(0.5)
+        True
+        >>> objective("kl_warm_up").weight(progress=0.125)
+        0.5
+    """
+    spelled = canonical(name)
+    if spelled in _FIXED:
+        return Interpolated(_FIXED[spelled])
+    if spelled.startswith("lambda="):
+        return Interpolated(float(spelled.removeprefix("lambda=")))
+    if spelled.isidentifier() and find_spec(f"{__name__}.{spelled}"):
+        found: Objective = import_module(f"{__name__}.{spelled}").objective
+        return found
+    raise ValueError(f"objective: expected one of {', '.join(names())}, or lambda=0.7 and the like, got {name!r}.")

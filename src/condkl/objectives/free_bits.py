@@ -1,0 +1,48 @@
+"""A layer uses some nats without a gradient against it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from condkl.objectives import Objective, scale_gradient
+from condkl.vae import HierarchicalVAE, Terms
+
+
+@dataclass(frozen=True)
+class FreeBits(Objective):
+    """All parameters follow ∇(R - max(A, nats) - Σ_l max(C_l, nats)), with A and C_l as means over the batch.
+
+    Args:
+        nats: how much each layer may use without a gradient against it.
+
+    Source:
+        Kingma et al. (2016), with one group per layer.
+
+    Example:
+        >>> import torch
+        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
+        >>> FreeBits(nats=1e9)(model, torch.zeros(5, 784)).elbo.sum().backward()
+        >>> any(bool(p.grad.any()) for p in model.p_u.parameters())  # no KL is above that: p(u|v) is not trained
+        False
+    """
+
+    nats: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.nats) and self.nats >= 0):
+            raise ValueError(
+                f"nats: expected a finite number of at least 0, got {self.nats!r}. 0 is the full gradient."
+            )
+
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+        """As `Objective.follow` says; nothing is scheduled."""
+        terms = model(x, noise=noise)
+        return Terms(terms.R, self._above(terms.A), self._above(terms.C))
+
+    def _above(self, kl: Tensor) -> Tensor:
+        return scale_gradient(kl, (kl.mean(0) > self.nats).to(kl.dtype))
+
+
+objective = FreeBits()

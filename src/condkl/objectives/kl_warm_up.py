@@ -1,0 +1,47 @@
+"""The weight of all KL terms rises from 0 to 1 over the first quarter of the training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from condkl._checks import share
+from condkl.objectives import Objective, ramp, scale_gradient
+from condkl.vae import HierarchicalVAE, Terms
+
+
+@dataclass(frozen=True)
+class KLWarmUp(Objective):
+    """All parameters follow ∇(R - w(A + C)) with w rising linearly from 0 to 1.
+
+    Args:
+        until: the share of the training after which w is 1, in (0, 1].
+
+    Source:
+        Sønderby et al. (2016).
+
+    Example:
+        >>> [KLWarmUp(until=0.5).weight(progress) for progress in (0.0, 0.25, 0.5, 1.0)]
+        [0.0, 0.5, 1.0, 1.0]
+    """
+
+    until: float = 0.25
+
+    def __post_init__(self) -> None:
+        share("until", self.until)
+
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+        """As `Objective.follow` says; the weight is w."""
+        terms = model(x, noise=noise)
+        return (
+            terms
+            if weight is None
+            else Terms(terms.R, scale_gradient(terms.A, weight), scale_gradient(terms.C, weight))
+        )
+
+    def weight(self, progress: float) -> float:
+        """The weight of the KL terms."""
+        return ramp(progress, self.until)
+
+
+objective = KLWarmUp()

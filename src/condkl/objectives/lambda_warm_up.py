@@ -1,0 +1,47 @@
+"""λ rises from 0, eq. (9), to 1, the full gradient, over the first half of the training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from condkl._checks import share, unit_interval
+from condkl.objectives import Objective, ramp, scale_gradient
+from condkl.vae import HierarchicalVAE, Terms
+
+
+@dataclass(frozen=True)
+class LambdaSchedule(Objective):
+    """theta follows ∇(R - A - λC) with λ moving linearly, as from 0, eq. (9), to 1, the full gradient.
+
+    Args:
+        first: λ at the start.
+        last: λ from the share `until` of the training on.
+        until: in (0, 1].
+
+    Example:
+        >>> LambdaSchedule().weight(0.25)  # halfway to `until`
+        0.5
+    """
+
+    first: float = 0.0
+    last: float = 1.0
+    until: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("first", "last"):
+            unit_interval(name, getattr(self, name))
+        share("until", self.until)
+
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+        """As `Objective.follow` says; the weight is λ."""
+        lam = self.last if weight is None else weight
+        return model(x, noise=noise, path=lambda v: scale_gradient(v, lam))
+
+    def weight(self, progress: float) -> float:
+        """λ."""
+        risen = ramp(progress, self.until)
+        return (1 - risen) * self.first + risen * self.last
+
+
+objective = LambdaSchedule()

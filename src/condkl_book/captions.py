@@ -1,0 +1,69 @@
+"""What stands behind a figure or a table, shown under it, with its data to take away."""
+
+import base64
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Source:
+    """What stands behind a figure or a table, for people: shown under it, with its data to take away.
+
+    Attributes:
+        data: the numbers shown.
+        name: of the file to save them to, without suffix.
+        runs: rows of `results.frame`, one for each run that the numbers come from.
+    """
+
+    data: pd.DataFrame
+    name: str
+    runs: pd.DataFrame
+
+    def __str__(self) -> str:
+        seeds = sorted(set(self.runs["seed"]))
+        span = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
+        places = ", ".join(sorted(set(self.runs["processor"] + " (" + self.runs["device"] + ")")))
+        names = ", ".join(dict.fromkeys(self.runs["study"]))
+        return (
+            f"{len(self.runs)} recorded run{'s' * (len(self.runs) > 1)} of {names}, {span}, on {places}, "
+            f"{self.runs['hours'].sum():.1f} hours in all"
+        )
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        csv = base64.b64encode(self.data.to_csv(index=False, float_format="%.6g").encode()).decode()
+        link = f'<a download="{self.name}.csv" href="data:text/csv;base64,{csv}">Data of this figure or table (CSV)</a>'
+        folders = "".join(
+            f"<p>Folders in <code>data/runs/{study}</code>: {_short(group['run'])}</p>"
+            for study, group in self.runs.groupby("study", sort=False)
+        )
+        text = f"Source: {self}."
+        html = (
+            f'<div class="source"><details><summary>{escape(text)}</summary>{folders}'
+            f"<p>Trained from the sources at commit {_short(self.runs['commit'])}</p></details><p>{link}</p></div>"
+        )
+        return {"text/html": html, "text/plain": text}
+
+
+def source(data: pd.DataFrame, name: str, table: pd.DataFrame) -> Source:
+    """What stands behind `data`: the runs in `table`, which may have several rows for each.
+
+    Args:
+        data: the numbers shown.
+        name: a file's name without suffix.
+        table: rows of `results.frame` or of `results.curves`.
+
+    Example:
+        >>> table = pd.DataFrame({"run": ["4f1a", "9c02"], "study": "main", "seed": [0, 1], "hours": 0.5,
+        ...                       "processor": "a processor", "device": "cpu"})
+        >>> print(source(pd.DataFrame({"elbo": [-90.0]}), "a-figure", table))
+        2 recorded runs of main, seeds 0 to 1, on a processor (cpu), 1.0 hours in all
+    """
+    return Source(data, name, table.drop_duplicates("run"))
+
+
+def _short(names: pd.Series) -> str:
+    """The first digits of each name once, as HTML."""
+    return " ".join(f"<code>{name[:8]}</code>" for name in dict.fromkeys(names.astype(str)))

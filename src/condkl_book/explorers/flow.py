@@ -1,0 +1,150 @@
+"""The explorer of starvation: the flow of the KL alone, chapter 6, under four ways to train."""
+
+import math
+from functools import cache
+from itertools import product
+
+import numpy as np
+from scipy.integrate import odeint
+from scipy.optimize import brentq
+
+from condkl._checks import positive, unit_interval
+from condkl.linear import starvation_law
+from condkl_book.explorers.tables import Array, Axis, Control, Explorer, Panel, Series
+
+R_VALUES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)
+LAMBDA_VALUES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+BEGINNINGS = ("the start", "misfit 1")
+LEVEL = 1e-3
+TIMES = np.logspace(-4, 4, 241)
+_TENTHS = {"10⁻⁴": 1e-4, "10⁻²": 1e-2, "1": 1.0, "10²": 1e2, "10⁴": 1e4}
+TIME_AXIS = Axis("time τ", 1e-4, 1e4, _TENTHS, log=True)
+VARIANCE_AXIS = Axis("variance t² of q(v)", 3e-5, 3.0, {k: v for k, v in _TENTHS.items() if v <= 1}, log=True)
+KL_AXIS = Axis("KL (nats)", 1e-4, 1e4, _TENTHS, log=True)
+
+
+def trajectory(r: float, lam: float, time: Array) -> Array:
+    """(log y, log E) at chosen times from y = 1, E = r for β = 1: (log y)' = 2 - 2y - 2λyE, (log E)' = -2y.
+
+    The page needs well over a hundred of these. `dynamics.flow` takes about a second for each, this a hundredth of it.
+
+    Args:
+        r: the misfit E at the start, above 0.
+        lam: λ, in [0, 1].
+        time: increasing, above 0, shape (n,).
+
+    Returns:
+        Shape (n, 2).
+
+    Raises:
+        TypeError: if `r` is not numeric.
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> trajectory(r=9.0, lam=0.0, time=np.array([1.0])).round(4).tolist()  # log 9 - 2
+        [[0.0, 0.1972]]
+    """
+    r, lam = float(positive("r", r)), unit_interval("lam", lam)
+
+    def rates(_: float, z: Array) -> list[float]:
+        y, yE = math.exp(z[0]), math.exp(z[0] + z[1])
+        return [2 - 2 * y - 2 * lam * yE, -2 * y]
+
+    start = [0.0, math.log(r)]
+    return np.asarray(odeint(rates, start, np.append(0.0, time), tfirst=True, rtol=1e-9, atol=1e-9, mxstep=5000)[1:])
+
+
+def after_misfit_one(r: float, lam: float, time: Array) -> Array:
+    """`trajectory` with λ = 0 until the misfit is 1, at ½ log r, and the given λ from there.
+
+    Example:
+        >>> after_misfit_one(r=math.exp(2), lam=1.0, time=np.array([1.0])).tolist()  # (log y, log E)
+        [[0.0, 0.0]]
+    """
+    switch = 0.5 * math.log(r)
+    before = np.column_stack([np.zeros_like(time), math.log(r) - 2 * time])
+    if (late := time > switch).any():
+        before[late] = trajectory(1.0, lam, time[late] - switch)
+    return before
+
+
+def fisher_step(r: float, time: Array) -> Array:
+    """(log y, log E) under a Fisher step for φ and the full gradient for θ: 1/y = 1 + 2rτ exp(-2τ), E = r exp(-2τ).
+
+    Example:
+        >>> fisher_step(r=9.0, time=np.array([1.0])).round(4).tolist()  # -log(1 + 18/e²), log 9 - 2
+        [[-1.2343, 0.1972]]
+    """
+    return np.column_stack([-np.log1p(2 * r * time * np.exp(-2 * time)), math.log(r) - 2 * time])
+
+
+def kl(path: Array) -> Array:
+    """The KL in nats, ½(y - 1 - log y) + ½yE, along a path of (log y, log E).
+
+    Example:
+        >>> kl(np.array([[0.0, math.log(9)]])).round(4).tolist()  # y = 1, E = 9
+        [4.5]
+    """
+    log_y, log_E = path.T
+    return np.asarray(0.5 * (np.expm1(log_y) - log_y + np.exp(log_y + log_E)))
+
+
+def times_to_level(r: float, lam: float, switched: bool) -> dict[str, float]:
+    """The time until the KL is below `LEVEL`, by name of the way.
+
+    Example:
+        >>> {name: round(time, 2) for name, time in times_to_level(r=100.0, lam=0.0, switched=False).items()}
+        {'full gradient': 55.41, 'eq. (9)': 5.41, 'Fisher step for φ': 5.45, 'your λ': 5.41}
+    """
+    return {
+        "full gradient": _law(r, 1.0),
+        "eq. (9)": _law(r, 0.0),
+        "Fisher step for φ": float(brentq(lambda tau: kl(fisher_step(r, np.array([tau])))[0] - LEVEL, 0, 50)),
+        "your λ": 0.5 * math.log(r) + _law(1.0, lam) if switched else _law(r, lam),
+    }
+
+
+@cache
+def _law(r: float, lam: float) -> float:
+    return float(starvation_law(r, lam, LEVEL))
+
+
+def flow() -> Explorer:
+    """The variance of q(v) and the KL over the flow's time, under the misfit r at the start and a λ of choice."""
+    own = [
+        after_misfit_one(r, lam, TIMES) if begin else trajectory(r, lam, TIMES)
+        for r, lam, begin in product(R_VALUES, LAMBDA_VALUES, range(len(BEGINNINGS)))
+    ]
+    paths = {
+        ("full gradient", "full", "line", ("r",)): [trajectory(r, 1.0, TIMES) for r in R_VALUES],
+        ("eq. (9)", "modified", "line", ("r",)): [trajectory(r, 0.0, TIMES) for r in R_VALUES],
+        ("Fisher step for φ", "exact", "dotted", ("r",)): [fisher_step(r, TIMES) for r in R_VALUES],
+        ("your λ", "interpolated", "dashed", ("r", "lam", "begin")): own,
+    }
+    variances = tuple(
+        Series(*look, tuple(np.column_stack([TIMES, np.exp(z[:, 0])]) for z in path)) for look, path in paths.items()
+    )
+    kls = tuple(
+        Series("", *look[1:], tuple(np.column_stack([TIMES, np.maximum(kl(z), 1e-30)]) for z in path))
+        for look, path in paths.items()
+    )
+    return Explorer(
+        controls=(
+            Control("r", "misfit r at the start", tuple(f"{r:,.0f}" for r in R_VALUES), R_VALUES.index(100.0)),
+            Control("lam", "your λ", tuple(f"{lam:g}" for lam in LAMBDA_VALUES), LAMBDA_VALUES.index(1.0)),
+            Control("begin", "your λ acts from", BEGINNINGS, 1, choice=True),
+        ),
+        panels=(
+            Panel("Variance of q(v) over time on logarithmic axes, four ways.", TIME_AXIS, VARIANCE_AXIS, variances),
+            Panel("KL over time on logarithmic axes, the same four ways.", TIME_AXIS, KL_AXIS, kls),
+        ),
+        sentences=tuple(
+            _sentence(r, lam, begin) for r, lam, begin in product(R_VALUES, LAMBDA_VALUES, range(len(BEGINNINGS)))
+        ),
+    )
+
+
+def _sentence(r: float, lam: float, begin: int) -> str:
+    times = times_to_level(r, lam, switched=begin == 1)
+    listed = ", ".join(f"{name} {time:,.{1 if time >= 10 else 2}f}" for name, time in times.items())
+    return f"r = {r:,.0f}, λ = {lam:g} from {BEGINNINGS[begin]}. Time until the KL is below {LEVEL:g} nats: {listed}."

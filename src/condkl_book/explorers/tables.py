@@ -1,0 +1,200 @@
+"""What an interactive figure is made of, and the tables that its page looks up."""
+
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.path import Path as Line
+from numpy.typing import NDArray
+
+#: Numbers, such as points (x, y) of shape (n, 2).
+Array = NDArray[np.float64]
+
+# The grid of a panel in the page: a quarter of a pixel on a phone.
+WIDTH, HEIGHT = 1120, 760
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a panel.
+
+    Attributes:
+        label: what it shows.
+        low, high: its ends.
+        ticks: the value of each tick, by its text.
+        log: whether equal distances are equal ratios.
+
+    Example:
+        >>> Axis("time", 1.0, 100.0, {"1": 1.0, "100": 100.0}, log=True).place(10.0).item()
+        0.5
+    """
+
+    label: str
+    low: float
+    high: float
+    ticks: dict[str, float]
+    log: bool = False
+
+    def place(self, values: float | Array) -> Array:
+        """Where values lie: 0 at `low`, 1 at `high`."""
+        at, low, high = (np.log(x) if self.log else np.asarray(x, float) for x in (values, self.low, self.high))
+        return np.asarray((at - low) / (high - low))
+
+
+def whole_ticks(low: int, high: int, step: int = 1) -> dict[str, float]:
+    """Ticks at whole numbers from `low` to `high`, by their text.
+
+    Example:
+        >>> whole_ticks(-4, 4, 4)
+        {'−4': -4, '0': 0, '4': 4}
+    """
+    return {str(k).replace("-", "−"): k for k in range(low, high + 1, step)}
+
+
+@dataclass(frozen=True)
+class Series:
+    """A curve, an area or a dot at each position of the controls that it depends on.
+
+    Attributes:
+        name: its entry in the legend, none if empty.
+        colour: a key of `condkl_book.style.COLOURS`.
+        look: "line", "dashed", "dotted", "area" or "dot".
+        controls: the names of the controls that it depends on, in the order of the explorer's.
+        points: x and y, shape (n, 2), at each position; the last control runs fastest.
+    """
+
+    name: str
+    colour: str
+    look: str
+    controls: tuple[str, ...]
+    points: tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A pair of axes with its series, the last on top; `alt` tells what it shows to those who do not see it.
+
+    Example:
+        >>> unit = Axis("x", 0.0, 1.0, whole_ticks(0, 1))
+        >>> line = Series("a line", "full", "line", (), (np.array([[0.0, 0.0], [1.0, 1.0]]),))
+        >>> [series.name for series in Panel("A rising line.", unit, unit, (line,)).series]
+        ['a line']
+    """
+
+    alt: str
+    x: Axis
+    y: Axis
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True)
+class Control:
+    """A slider, or a list if `choice`: the texts of its positions, and the position that the page opens with."""
+
+    name: str
+    label: str
+    values: tuple[str, ...]
+    start: int
+    choice: bool = False
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """An interactive figure; `sentences` tells its numbers at each position, the last control running fastest.
+
+    Example:
+        >>> two, three = Control("a", "a", ("0", "1"), 1), Control("b", "b", ("0", "1", "2"), 2)
+        >>> figure = Explorer((two, three), (), ("",) * 6)
+        >>> figure.count(["a", "b"]), figure.start(), figure.start(["a"])  # a's second and b's third position
+        (6, 5, 1)
+    """
+
+    controls: tuple[Control, ...]
+    panels: tuple[Panel, ...]
+    sentences: tuple[str, ...]
+
+    def count(self, names: Collection[str]) -> int:
+        """How many positions some of the controls have together."""
+        return math.prod(len(control.values) for control in self.controls if control.name in names)
+
+    def start(self, names: Collection[str] | None = None) -> int:
+        """The place of the opening position in a table over some of the controls, or over all."""
+        row = 0
+        for control in self.controls:
+            if names is None or control.name in names:
+                row = row * len(control.values) + control.start
+        return row
+
+
+def payload(explorer: Explorer) -> dict[str, Any]:
+    """What the page looks up: the texts of the controls, the sentences, and an SVG path for each curve.
+
+    Args:
+        explorer: the figure.
+
+    Raises:
+        ValueError: if a table does not have one entry for each position of its controls.
+
+    Example:
+        >>> payload(Explorer((Control("a", "a", ("0", "1"), 0),), (), ("a is 0", "a is 1")))
+        {'values': [['0', '1']], 'sentences': ['a is 0', 'a is 1'], 'series': []}
+    """
+    names = [control.name for control in explorer.controls]
+    _check("sentences", explorer, names, len(explorer.sentences))
+    series = []
+    for panel in explorer.panels:
+        for s in panel.series:
+            _check(f"points of {s.name or s.colour}", explorer, s.controls, len(s.points))
+            paths = [svg_path(points, panel.x, panel.y, s.look) for points in s.points]
+            series.append({"on": [names.index(name) for name in s.controls], "d": paths})
+    values = [list(control.values) for control in explorer.controls]
+    return {"values": values, "sentences": list(explorer.sentences), "series": series}
+
+
+def svg_path(points: Array, x: Axis, y: Axis, look: str) -> str:
+    """An SVG path on the grid of a panel, thinned to what shows; lines are cut to the panel, areas are not.
+
+    Args:
+        points: shape (n, 2).
+        x, y: the axes.
+        look: as for `Series`.
+
+    Example:
+        >>> unit = Axis("", 0.0, 1.0, {})
+        >>> svg_path(np.array([[0.0, 0.0], [0.25, 0.25], [0.5, 0.5]]), unit, unit, "line")
+        'M0 760l560-380'
+    """
+    across, down = x.place(points[:, 0]) * WIDTH, (1 - y.place(points[:, 1])) * HEIGHT
+    if look == "dot":
+        return f"M{across[0]:.0f} {down[0]:.0f}h0"
+    line = Line(np.column_stack([across, down]))
+    line.simplify_threshold = 0.5  # of the grid
+    margin = None if look == "area" else (-8, -8, WIDTH + 8, HEIGHT + 8)
+    cleaned = line.cleaned(clip=margin, simplify=True)
+    steps = _steps(np.rint(cleaned.vertices).astype(int).tolist(), np.asarray(cleaned.codes, int).tolist())
+    return "".join(steps) + ("z" if look == "area" else "")
+
+
+def _steps(points: list[list[int]], codes: list[int]) -> Iterator[str]:
+    here, relative = [0, 0], False
+    for (x, y), code in zip(points, codes, strict=True):
+        dx, dy = x - here[0], y - here[1]
+        if code == Line.MOVETO:
+            yield f"M{x} {y}"
+            relative = False
+        elif code == Line.LINETO and (dx or dy):
+            yield f"{' ' if relative and dx >= 0 else '' if relative else 'l'}{dx}{' ' if dy >= 0 else ''}{dy}"
+            relative = True
+        elif code == Line.STOP:
+            return
+        here = [x, y]
+
+
+def _check(what: str, explorer: Explorer, names: Collection[str], got: int) -> None:
+    if got != (want := explorer.count(names)):
+        raise ValueError(
+            f"{what}: expected {want} entries, one for each position of {', '.join(names)}, got {got}. "
+            "Let the last control run fastest."
+        )

@@ -1,0 +1,90 @@
+"""One look for all figures: the same colour means the same thing in every chapter."""
+
+import sys
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.axes import Axes
+
+#: A colour for each way to train. Those of one figure are told apart by readers with any common colour blindness, and
+#: all stand out from white (tests/test_plots.py measures both).
+COLOURS = {
+    "full": "#0072B2",
+    "modified": "#D55E00",
+    "interpolated": "#00A870",  # another λ
+    "exact": "#000000",
+    "other": "#BA80A4",
+    "muted": "#686868",
+    "lambda=0.5": "#1A5A2A",
+    "lambda_warm_up": "#109FC8",
+    "lambda_drop": "#004488",
+    "kl_warm_up": "#5A4600",
+    "free_bits": "#C07F93",
+    "prior_mixture": "#880048",
+    "full, phi x5": "#4400A0",
+}
+#: What figures and tables call each way to train.
+NAMES = {
+    "full": "full gradient",
+    "modified": "eq. (9)",
+    "lambda=0.5": "λ = ½",
+    "lambda=0.7": "λ = 0.7",
+    "lambda=0.9": "λ = 0.9",
+    "lambda_warm_up": "λ rising",
+    "lambda_drop": "λ falling",
+    "kl_warm_up": "KL warm-up",
+    "free_bits": "free bits",
+    "prior_mixture": "φ on p(v) too",
+    "full, phi x5": "φ five times faster",
+}
+
+
+def use_style() -> None:
+    """Set the look of all figures made after it: quiet grid, white ground in any theme, repeatable vector files.
+
+    In a notebook, figures are shown as SVG, with PDF for paper and PNG for viewers that know neither.
+
+    Example:
+        >>> with plt.rc_context():  # the look is global
+        ...     use_style()
+        ...     plt.rcParams["savefig.facecolor"]
+        'white'
+    """
+    sns.set_theme(context="notebook", style="whitegrid", palette=list(COLOURS.values()))
+    plt.rcParams.update(
+        {
+            "figure.figsize": (7.0, 3.6),
+            "figure.constrained_layout.use": True,
+            "figure.constrained_layout.wspace": 0.06,  # or the labels of an axis touch the panel on its left
+            "savefig.facecolor": "white",
+            "axes.titlesize": "medium",
+            "legend.frameon": True,  # or lines would run through its words
+            "legend.framealpha": 0.85,
+            "legend.edgecolor": "none",
+            "figure.dpi": 150,  # of what is not drawn as lines
+            "svg.hashsalt": "condkl",  # the same figure gives the same file
+        }
+    )
+    if "ipykernel" in sys.modules:
+        _show_as_vectors()
+
+
+def in_nats(axis: Axes, what: str) -> None:
+    """Label the vertical axis with a quantity measured in nats.
+
+    Example:
+        >>> figure, axis = plt.subplots()
+        >>> in_nats(axis, "ELBO")
+        >>> axis.get_ylabel()
+        'ELBO (nats)'
+        >>> plt.close(figure)
+    """
+    axis.set_ylabel(f"{what} (nats)")
+
+
+def _show_as_vectors() -> None:
+    from IPython.core.getipython import get_ipython
+    from matplotlib_inline.config import InlineBackend
+
+    if shell := get_ipython():
+        InlineBackend.instance(parent=shell).figure_formats = {"svg", "pdf", "png"}

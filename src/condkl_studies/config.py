@@ -1,0 +1,184 @@
+"""What decides the numbers of a run, and the name that follows from it."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from condkl._checks import at_least_one
+from condkl.objectives import canonical, objective
+from condkl_studies.schedules import TrainingConfig
+
+#: Raised by hand when the numerics of a run change; the golden test says when. All of these can be read.
+PROTOCOLS = (1,)
+PROTOCOL = PROTOCOLS[-1]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides the numbers of one training run, but for the machine.
+
+    A field that is added takes its place after the last one, with the default that stands for what runs did before it.
+    It enters the id and the record only where it has another value, so that all ids and records stay as they are.
+
+    Attributes:
+        objective: a name that `objectives.objective` knows; kept in its canonical spelling.
+        skip: whether the decoder is p(x|u,v), or p(x|u).
+        seed: of the initial weights and of training.
+        steps, batch_size, learning_rate, schedule, phi_rate, every, gradient_batches: as `TrainingConfig` takes them.
+        data: the name of a data set, as `data.load` takes it.
+        latents, hidden: sizes, as `HierarchicalVAE` takes them.
+        validate_every: rows of the record between two evaluations on the validation split; the last row has one.
+        likelihood_images: how many test images, evenly spaced, get an estimate of their log-likelihood; 0 for none.
+        likelihood_samples: draws of the latents for each.
+        protocol: the numerics, one of `PROTOCOLS`.
+
+    Raises:
+        ValueError: if the objective is unknown or a number does not make sense.
+
+    Example:
+        >>> config = RunConfig("modified", skip=False, seed=3, steps=25_000)
+        >>> config.label
+        'mnist modified p(x|u) seed 3'
+        >>> config.same_but_for_seed(RunConfig("lambda=0", skip=False, seed=4, steps=25_000))
+        True
+    """
+
+    objective: str
+    skip: bool
+    seed: int
+    steps: int
+    data: str = "mnist"
+    latents: tuple[int, ...] = (50, 100)
+    hidden: tuple[int, int] = (200, 100)
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+    phi_rate: float = 1.0
+    every: int = 500
+    gradient_batches: int = 0
+    validate_every: int = 1
+    likelihood_images: int = 0
+    likelihood_samples: int = 0
+    protocol: int = PROTOCOL
+
+    def __post_init__(self) -> None:
+        if self.skip not in (False, True):
+            raise ValueError(f"skip: expected True or False, got {self.skip!r}.")
+        for name, kind in (("skip", bool), ("learning_rate", float), ("phi_rate", float), ("objective", canonical)):
+            object.__setattr__(self, name, kind(getattr(self, name)))  # 1 and 1.0 are one config, and have one id
+        objective(self.objective)
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(
+                f"protocol: expected one of {PROTOCOLS}, got {self.protocol!r}. The run was made by another version."
+            )
+        self.training()
+        at_least_one("validate_every", self.validate_every)
+        if min(self.seed, self.likelihood_images, self.likelihood_samples) < 0:
+            raise ValueError(f"seed, likelihood_images, likelihood_samples: expected 0 or more, got {self}.")
+        if bool(self.likelihood_images) != bool(self.likelihood_samples):
+            raise ValueError("likelihood_images, likelihood_samples: expected both or neither to be 0.")
+
+    def training(self) -> TrainingConfig:
+        """How long and how fast to train."""
+        return TrainingConfig(**{f.name: getattr(self, f.name) for f in fields(TrainingConfig)})
+
+    def settings(self) -> dict[str, Any]:
+        """The settings as records have them: those of protocol 1 always, later ones where they are not the default."""
+        own = asdict(self)
+        for f in fields(self):
+            if f.name not in _FIRST and own[f.name] == f.default:
+                del own[f.name]
+        if self.protocol == 1:
+            own["objective"] = _protocol_1_name(self.objective)
+        return {"protocol": own.pop("protocol"), **{_SPELLED.get(name, name): value for name, value in own.items()}}
+
+    def canonical(self) -> str:
+        """The settings as JSON with sorted keys and no spaces: equal for equal configs."""
+        return canonical_json(self.settings())
+
+    def same_but_for_seed(self, other: "RunConfig") -> bool:
+        """Whether the two differ at most in their seeds: runs of one setting."""
+        return replace(self, seed=other.seed) == other
+
+    @property
+    def id(self) -> str:
+        """The SHA-256 of `canonical()`, in hexadecimal."""
+        return digest(self.settings())
+
+    @property
+    def decoder(self) -> str:
+        """What the decoder sees: "p(x|u)", "p(x|u,v)", or "one layer" where there is no u."""
+        return "one layer" if len(self.latents) == 1 else "p(x|u,v)" if self.skip else "p(x|u)"
+
+    @property
+    def method(self) -> str:
+        """How the run is trained: its objective, and phi's rate if it is not 1, as "full, phi x5"."""
+        return self.objective if self.phi_rate == 1 else f"{self.objective}, phi x{self.phi_rate:g}"
+
+    @property
+    def label(self) -> str:
+        """A short name for people, from data, objective, decoder, phi's rate if not 1, and seed."""
+        faster = [f"phi x{self.phi_rate:g}"] if self.phi_rate != 1 else []
+        return " ".join([self.data, self.objective, self.decoder, *faster, f"seed {self.seed}"])
+
+
+# The fields of protocol 1, all of which every record has. A field that is added does not join them.
+_FIRST = frozenset({
+    "objective", "skip", "seed", "steps", "data", "latents", "hidden", "batch_size", "learning_rate", "schedule",
+    "phi_rate", "every", "gradient_batches", "validate_every", "likelihood_images", "likelihood_samples", "protocol",
+})  # fmt: skip
+# Names of fields that records spell otherwise.
+_SPELLED = {"gradient_batches": "gradients"}
+_FIELDS = {written: name for name, written in _SPELLED.items()}
+
+
+def _protocol_1_name(objective: str) -> str:
+    """How protocol 1 spelled a fixed λ: `half` for λ = ½, and `lambda_0.7` for `lambda=0.7`."""
+    return "half" if objective == "lambda=0.5" else objective.replace("lambda=", "lambda_")
+
+
+def _name_from_protocol_1(written: str) -> str:
+    return "lambda=0.5" if written == "half" else written.replace("lambda_0.", "lambda=0.")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON that is the same for the same value: sorted keys, no spaces.
+
+    Example:
+        >>> canonical_json({"b": 1, "a": [2, 3]})
+        '{"a":[2,3],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def digest(value: Any) -> str:
+    """The SHA-256 of `canonical_json(value)`, in hexadecimal.
+
+    Example:
+        >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+        True
+    """
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def config_from(settings: dict[str, Any]) -> RunConfig:
+    """The config whose settings, read from JSON, are these.
+
+    Raises:
+        ValueError: if the protocol is an unknown one, or a setting is missing, unknown or senseless.
+
+    Example:
+        >>> config = RunConfig("full", skip=True, seed=0, steps=500)
+        >>> config_from(json.loads(config.canonical())) == config
+        True
+    """
+    own: dict[str, Any] = {
+        _FIELDS.get(name, name): tuple(value) if isinstance(value, list) else value for name, value in settings.items()
+    }
+    known = [f.name for f in fields(RunConfig)]
+    if own.get("protocol") in PROTOCOLS and not _FIRST <= set(own) <= set(known):
+        raise ValueError(f"settings: expected {known}, got {sorted(own)}.")
+    if own.get("protocol") == 1:
+        own["objective"] = _name_from_protocol_1(own["objective"])
+    return RunConfig(**{name: own[name] for name in known if name in own} | {"protocol": own.get("protocol")})

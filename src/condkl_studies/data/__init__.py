@@ -1,0 +1,91 @@
+"""The data sets by name, and how grey levels become bits.
+
+Each module of this package is a data set of the module's name: its `images(split)` gives the images of a split. A name
+is found by importing its module, so that a new data set is a new file and changes nothing that exists.
+"""
+
+import pkgutil
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from condkl_studies.randomness import generator as seeded
+
+
+def names() -> list[str]:
+    """The names of all data sets.
+
+    Example:
+        >>> {"mnist", "tight"} <= set(names())
+        True
+    """
+    return [module.name for module in pkgutil.iter_modules(__path__)]
+
+
+def load(name: str, split: str) -> Tensor:
+    """The images of a split, "train", "validation" or "test", of a data set: bytes, shape (n, pixels).
+
+    Raises:
+        ValueError: if the name or the split is unknown.
+        DataError: if a file is missing, truncated or altered.
+
+    Example:
+        >>> load("tight", "test").shape
+        torch.Size([10000, 64])
+    """
+    found: Tensor = module(name).images(split)
+    return found
+
+
+def module(name: str) -> ModuleType:
+    """The module of a data set.
+
+    Raises:
+        ValueError: if there is none of that name; the error lists the known ones.
+
+    Example:
+        >>> module("tight").model.spread
+        0.1
+    """
+    if name.isidentifier() and find_spec(f"{__name__}.{name}"):
+        return import_module(f"{__name__}.{name}")
+    raise ValueError(f"data: expected one of {', '.join(names())}, got {name!r}.")
+
+
+def binarise(images: Tensor, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Draw each pixel anew: 1 with probability grey level / 255, else 0 (stochastic binarisation).
+
+    Args:
+        images: bytes, any shape.
+        generator: the source of randomness, on the device of `images`.
+        dtype: of the result; bytes where many batches are drawn ahead.
+
+    Returns:
+        0 and 1, of the shape and on the device of `images`.
+
+    Raises:
+        TypeError: if `images` are not bytes.
+
+    Example:
+        >>> binarise(torch.tensor([0, 255], dtype=torch.uint8), torch.Generator().manual_seed(0))
+        tensor([0., 1.])
+    """
+    if images.dtype != torch.uint8:
+        raise TypeError(f"images: expected bytes (torch.uint8), got {images.dtype}. Pass the grey levels 0 to 255.")
+    # A uniform level of 0..254 is below the grey level x in exactly x of 255 cases.
+    level = torch.empty_like(images).random_(0, 255, generator=generator)
+    return (level < images).to(dtype)
+
+
+def binarise_once(images: Tensor, seed: int = 0) -> Tensor:
+    """Binarise with one fixed draw, the same at every call (static binarisation). Shapes as for `binarise`.
+
+    Example:
+        >>> grey = torch.full((4,), 128, dtype=torch.uint8)
+        >>> torch.equal(binarise_once(grey), binarise_once(grey))
+        True
+    """
+    return binarise(images, seeded(seed, images.device))

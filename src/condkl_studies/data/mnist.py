@@ -1,0 +1,114 @@
+"""MNIST from the four IDX files in `data/mnist`: checked and split."""
+
+import gzip
+import hashlib
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from condkl_studies.files import DataError, data_folder
+
+# 0x08 in the third byte of an IDX magic number means unsigned bytes; the fourth byte counts the dimensions.
+_UNSIGNED_BYTES = 8
+_VALIDATION = 10_000
+_FILES = {"train": "train", "validation": "train", "test": "t10k"}
+
+
+@dataclass(frozen=True)
+class Digits:
+    """A split of MNIST.
+
+    Attributes:
+        images: grey levels as bytes, shape (n, 784).
+        labels: the digits as bytes, shape (n,).
+    """
+
+    images: Tensor
+    labels: Tensor
+
+
+def mnist(split: str, folder: Path | None = None) -> Digits:
+    """Read a split of MNIST: the first 50,000 training images, the last 10,000 of them, or the 10,000 test images.
+
+    Args:
+        split: "train", "validation" or "test".
+        folder: where the four gzipped IDX files and SHA256SUMS are; `data_folder() / "mnist"` if None.
+
+    Raises:
+        ValueError: if `split` is unknown.
+        DataError: if a file is missing, truncated or altered.
+
+    Source:
+        LeCun, Cortes & Burges, the MNIST database of handwritten digits.
+
+    Example:
+        >>> digits = mnist("test")
+        >>> digits.images.shape, int(digits.labels[0])
+        (torch.Size([10000, 784]), 7)
+    """
+    if split not in _FILES:
+        raise ValueError(f"split: expected one of {', '.join(_FILES)}, got {split!r}.")
+    folder = data_folder() / "mnist" if folder is None else Path(folder)
+    images = _verified(folder, f"{_FILES[split]}-images-idx3-ubyte.gz").flatten(1)
+    labels = _verified(folder, f"{_FILES[split]}-labels-idx1-ubyte.gz")
+    cut = len(images) - _VALIDATION
+    part = {"train": slice(None, cut), "validation": slice(cut, None), "test": slice(None)}[split]
+    return Digits(images[part], labels[part])
+
+
+def images(split: str) -> Tensor:
+    """The images of a split, grey levels as bytes, shape (n, 784), as `load("mnist", split)` gives them.
+
+    Raises:
+        ValueError, DataError: as for `mnist`.
+
+    Example:
+        >>> images("validation").shape
+        torch.Size([10000, 784])
+    """
+    return mnist(split).images
+
+
+def _verified(folder: Path, name: str) -> Tensor:
+    sums = folder / "SHA256SUMS"
+    if not sums.is_file():
+        raise DataError(f"{sums}: missing. Restore it with `git checkout -- data/mnist`.")
+    lines = [line.split() for line in sums.read_text().splitlines()]
+    expected = {words[1]: words[0] for words in lines if len(words) == 2}
+    raw = _bytes_of(folder / name)
+    found = hashlib.sha256(raw).hexdigest()
+    if found != expected.get(name):
+        raise DataError(
+            f"{folder / name}: altered or truncated ({len(raw)} bytes). SHA-256 expected {expected.get(name)}, "
+            f"got {found}. Restore it with `git checkout -- data/mnist`."
+        )
+    return _parse_idx(folder / name, raw)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Restore it with `git checkout`.") from error
+
+
+def _parse_idx(path: Path, raw: bytes) -> Tensor:
+    try:
+        content = gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: not a whole gzip file ({error}). Restore it with `git checkout`.") from error
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTES:
+        raise DataError(f"{path}: not an IDX file of unsigned bytes. Restore it with `git checkout`.")
+    start = 4 + 4 * content[3]
+    shape = [int(n) for n in np.frombuffer(content[4:start], dtype=">u4")]
+    if len(shape) != content[3] or len(content) - start != math.prod(shape):
+        raise DataError(
+            f"{path}: the header declares shape {tuple(shape)}, but {len(content) - start} bytes follow. "
+            "Restore it with `git checkout`."
+        )
+    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape).copy())

@@ -1,0 +1,224 @@
+"""One run: train as its config says, evaluate, and say what stands behind the numbers."""
+
+import contextlib
+import math
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from condkl.objectives import objective
+from condkl.vae import HierarchicalVAE
+from condkl_studies.cache import Cache
+from condkl_studies.config import RunConfig
+from condkl_studies.data import binarise_once, load
+from condkl_studies.evaluation import iwae_log_likelihood, mean_terms, units
+from condkl_studies.randomness import generator, seeded_globally
+from condkl_studies.records import RunResult
+from condkl_studies.training import NonFiniteLossError, State, windows
+
+_EVALUATION_SEED = 0  # the same binarisation and latents' noise for every run, so that runs compare in pairs
+_VECTORS = 256  # bits, those of AVX2: a processor with wider ones repeats a record to the last bit nevertheless
+_GRID = 8  # prior samples: so many v, with so many u each
+
+
+class RunFailedError(RuntimeError):
+    """A run met a loss that is not finite; the message holds step, term and config."""
+
+
+def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False, device: str = "auto") -> RunResult:
+    """Train one model as `config` says and evaluate it.
+
+    Args:
+        config: its settings.
+        cache: a folder for the states of runs; a run whose state is there goes on from it. None keeps no state.
+        compiled: whether the step is compiled, which needs a C++ compiler or CUDA.
+        device: "auto" for CUDA where it is, or a device's name.
+
+    Raises:
+        RunFailedError: if training diverges.
+        RunBusyError: if another process trains the same run in the same cache.
+    """
+    torch.set_num_threads(1)  # runs share a machine: one thread each is faster, and never collapses
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    # Now, because files may change while the run goes on.
+    made_by = {"protocol": config.protocol, "packages": _packages(), "machine": machine(), "compiled": compiled}
+    origin = {"commit": commit(), **made_by}
+    store = Cache(cache / config.id, made_by) if cache else None
+    with store.held() if store else contextlib.nullcontext():
+        model = initial_model(config, device)
+        state, before = store.load(model) if store else (State.start(model), 0.0)
+        start = time.perf_counter()
+        for _ in trained(config, state, compiled):
+            if store:
+                store.save(state, before + time.perf_counter() - start)
+        training = before + time.perf_counter() - start
+        samples = _final(config, model)
+        seconds = {"training": training, "evaluation": before + time.perf_counter() - start - training}
+        return RunResult(config, metrics_table(state), samples, origin | _provenance(config, model, seconds))
+
+
+def initial_model(config: RunConfig, device: str = "auto") -> HierarchicalVAE:
+    """The model before training: its weights depend on the seed and the sizes alone, its last bias on the data."""
+    images = load(config.data, "train")
+    with seeded_globally(config.seed):
+        model = HierarchicalVAE(config.latents, config.hidden, config.skip, pixels=images.shape[1])
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.start_at_mean(images).to(place if device == "auto" else device)
+
+
+def trained(config: RunConfig, state: State, compiled: bool = False) -> Iterator[State]:
+    """Train `state` on; yields it after each window, with its row of the record complete.
+
+    Raises:
+        RunFailedError: if a term of the ELBO is not finite.
+    """
+    images, validation = load(config.data, "train"), load(config.data, "validation")
+    try:
+        for _ in windows(
+            state, objective(config.objective), images, config.training(), config.seed, compiled, _VECTORS
+        ):
+            if len(state.rows) % config.validate_every == 0 or state.step == config.steps:
+                means = mean_terms(state.model, validation, _EVALUATION_SEED)
+                counts = units(state.model, validation, _EVALUATION_SEED).active()
+                state.rows[-1] |= {f"val_{name}": value for name, value in means.items()} | counts
+                _stop_at_non_finite(means, state.step)
+            yield state
+    except NonFiniteLossError as error:
+        raise RunFailedError(f"{config.label}: {error} Config: {config.canonical()}") from error
+
+
+def metrics_table(state: State) -> pd.DataFrame:
+    """The record as a table, `step` first.
+
+    Example:
+        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
+        >>> metrics_table(State(model, 2, [], [], rows=[{"step": 2, "elbo": -543.2}])).columns.tolist()
+        ['step', 'elbo']
+    """
+    return pd.DataFrame(state.rows)
+
+
+def compiler_found() -> bool:
+    """Whether `torch.compile` has what it needs here: CUDA or a C++ compiler.
+
+    Example:
+        >>> compiler_found() in (True, False)
+        True
+    """
+    return torch.cuda.is_available() or shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+def machine() -> dict[str, str]:
+    """The kind of machine, on which the same run gives the same bits.
+
+    Example:
+        >>> sorted(machine())
+        ['device', 'processor', 'system', 'torch']
+    """
+    return {
+        "processor": _processor(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "system": f"{platform.system()} {platform.machine()}",
+        "torch": torch.__version__,
+    }
+
+
+def _stop_at_non_finite(means: dict[str, float], step: int) -> None:
+    """A loss is checked before the step that follows it; this looks at what the last step made."""
+    for name, value in means.items():
+        if not math.isfinite(value):
+            raise NonFiniteLossError(step, f"{name} on the validation images", value)
+
+
+def _final(config: RunConfig, model: HierarchicalVAE) -> dict[str, np.ndarray]:
+    test = load(config.data, "test")
+    means = mean_terms(model, test, _EVALUATION_SEED)
+    found = units(model, test, _EVALUATION_SEED)
+    arrays = {"test": torch.tensor([means[name] for name in ("elbo", "R", "A", "C")], dtype=torch.float64)}
+    arrays |= {"variance_v": found.variance}
+    names = ["v", "u", *(f"u{i}" for i in range(2, len(found.kl)))]
+    arrays |= {f"kl_{name}": kl for name, kl in zip(names, found.kl, strict=False)}
+    arrays |= _prior_samples(model)
+    if config.likelihood_images:
+        draws = generator(_EVALUATION_SEED, _device(model))
+        chosen = torch.linspace(0, len(test) - 1, config.likelihood_images).round().long()
+        x = binarise_once(test[chosen], _EVALUATION_SEED).to(draws.device)
+        arrays["likelihood_image"] = chosen
+        arrays["log_likelihood"] = iwae_log_likelihood(model, x, config.likelihood_samples, draws)
+    return {name: value.cpu().numpy() for name, value in arrays.items()}
+
+
+def _prior_samples(model: HierarchicalVAE) -> dict[str, Tensor]:
+    draws = generator(_EVALUATION_SEED, _device(model))
+    noise = model.noise(torch.empty(_GRID * _GRID, 0, device=draws.device), draws)
+    same_v = [noise[0][:_GRID].repeat_interleave(_GRID, 0), *noise[1:]]
+    same_u = [noise[0], *(e[:_GRID].repeat(_GRID, 1) for e in noise[1:])]
+    return {
+        name: (model.generate(grid) * 255).round().byte().view(_GRID, _GRID, -1)
+        for name, grid in (("prior_u", same_v), ("prior_v", same_u))
+    }
+
+
+def _device(model: HierarchicalVAE) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _provenance(config: RunConfig, model: HierarchicalVAE, seconds: dict[str, float]) -> dict[str, Any]:
+    parameter = next(model.parameters())
+    return {
+        "python": platform.python_version(),
+        "device": str(parameter.device),
+        "dtype": str(parameter.dtype),
+        "compiler": _compiler(),
+        "threads": torch.get_num_threads(),
+        "seed": config.seed,
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _packages() -> dict[str, str]:
+    return {name: version(name) for name in ("condkl", "torch", "numpy", "pandas", "safetensors")}
+
+
+def commit() -> str | None:
+    """The commit of the repository, or None outside one.
+
+    Example:
+        >>> commit() == commit()
+        True
+    """
+    command = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _compiler() -> str | None:
+    """What the C++ compiler says of itself, or None without one."""
+    command = [os.environ.get("CXX", "g++"), "--version"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -1,0 +1,155 @@
+"""What a trained model is worth on images that it was not trained on: ELBO, likelihood, and the units in use."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from condkl._checks import at_least_one
+from condkl.vae import Gaussian, HierarchicalVAE, Terms
+from condkl_studies.data import binarise
+from condkl_studies.randomness import generator as seeded
+from condkl_studies.training import summary
+
+_ACTIVE_VARIANCE = 0.01  # of a unit's posterior mean over the images (Burda et al., 2015)
+_ACTIVE_NATS = 0.01  # of a unit's KL
+
+
+@dataclass(frozen=True)
+class Units:
+    """What each latent unit does, over many images.
+
+    Attributes:
+        variance: of the posterior mean of each unit of v over the images, shape (width of v,).
+        kl: mean KL of each unit in nats, one tensor per layer, v first.
+
+    Example:
+        >>> Units(torch.tensor([0.5, 0.0]), (torch.tensor([1.0, 0.0]), torch.tensor([0.2, 0.3]))).active()
+        {'active_v': 1, 'active_u': 2}
+    """
+
+    variance: Tensor
+    kl: tuple[Tensor, ...]
+
+    def active(self) -> dict[str, int]:
+        """How many units are in use: `active_v`, by variance > 0.01, and `active_u` (`active_u2`, … below it), by KL.
+
+        The posterior mean of u inherits the variance of v, so that its variance says nothing about u's own use: a
+        unit of u counts if its KL is above 0.01 nats.
+        """
+        lower = [int((kl > _ACTIVE_NATS).sum()) for kl in self.kl[1:]]
+        names = ["active_u", *(f"active_u{i}" for i in range(2, len(lower) + 1))]
+        return {"active_v": int((self.variance > _ACTIVE_VARIANCE).sum()), **dict(zip(names, lower, strict=False))}
+
+
+@torch.no_grad()
+def mean_terms(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1000) -> dict[str, float]:
+    """Means over `images` of the ELBO and its terms, one draw of the binarisation and of the latents per image.
+
+    Args:
+        model: on any device.
+        images: grey levels as bytes, shape (n, pixels).
+        seed: of the binarisation and the latents.
+        chunk: images at once.
+
+    Returns:
+        `elbo`, `R`, `A`, `C` in nats (and `C1`, `C2`, … with several conditional KLs). An ELBO is a lower bound
+        of the log-likelihood, not the log-likelihood.
+
+    Example:
+        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
+        >>> list(mean_terms(model, torch.zeros(8, 784, dtype=torch.uint8), seed=0))
+        ['elbo', 'R', 'A', 'C']
+    """
+    generator = seeded(seed, next(model.parameters()).device)
+    parts = [model(binarise(part, generator), generator) for part in images.to(generator.device).split(chunk)]
+    return summary(Terms(*(torch.cat([getattr(part, name) for part in parts]) for name in ("R", "A", "C"))))
+
+
+@torch.no_grad()
+def units(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1000) -> Units:
+    """What each latent unit does on `images`, with one draw of the binarisation and of the latents per image.
+
+    Args:
+        model, images, seed, chunk: as for `mean_terms`.
+
+    Example:
+        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
+        >>> found = units(model, torch.zeros(8, 784, dtype=torch.uint8), seed=0)
+        >>> [len(kl) for kl in found.kl]
+        [2, 3]
+    """
+    generator = seeded(seed, next(model.parameters()).device)
+    means, kls = [], []
+    for part in images.to(generator.device).split(chunk):
+        x = binarise(part, generator)
+        noise = model.noise(x, generator)
+        q = model.posterior(x)
+        means.append(q.mean)
+        below = model.layers(q.at(noise[0]), noise[1:], model.from_x(x))
+        kls.append([q.kl_per_unit_from_standard().sum(0), *(layer.q.kl_per_unit(layer.p).sum(0) for layer in below)])
+    totals = zip(*kls, strict=True)
+    return Units(torch.cat(means).var(0), tuple(torch.stack(kl).sum(0) / len(images) for kl in totals))
+
+
+@torch.no_grad()
+def iwae_log_likelihood(
+    model: HierarchicalVAE, x: Tensor, samples: int, generator: torch.Generator | None = None, chunk: int = 1000
+) -> Tensor:
+    """Log 1/K Σ_k p(x,u_k,v_k) / q(u_k,v_k|x): a lower bound of log p(x) on average, tight as K grows.
+
+    The networks run in the model's precision; the weights are added up in float64. The part of q(u|v,x)'s first layer
+    that depends on x alone is computed once per image.
+
+    Args:
+        model: on any device.
+        x: binary images as floats, shape (n, pixels).
+        samples: K, how many draws of the latents per image.
+        generator: the source of the latents' randomness, on the device of the model.
+        chunk: draws at once.
+
+    Returns:
+        The estimates in nats, float64, shape (n,).
+
+    Raises:
+        ValueError: if a count is not above 0, or the shape of x does not fit the model.
+
+    Source:
+        Burda, Grosse & Salakhutdinov (2015).
+
+    Example:
+        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
+        >>> iwae_log_likelihood(model, torch.zeros(5, 784), samples=10).shape
+        torch.Size([5])
+    """
+    at_least_one("samples", samples)
+    at_least_one("chunk", chunk)
+    if x.dim() != 2 or x.shape[1] != model.pixels:
+        raise ValueError(f"x: expected shape (n, {model.pixels}), got {tuple(x.shape)}. Flatten the images.")
+    q_v = model.posterior(x)
+    from_x = model.from_x(x)
+    counts = [min(chunk, samples - start) for start in range(0, samples, chunk)]
+    likelihoods = []
+    for i in range(len(x)):
+        one = Gaussian(q_v.mean[i], q_v.log_scale[i])
+        sums = [
+            _log_weights(model, x[i], one, [part[i] for part in from_x], n, generator).double().logsumexp(0)
+            for n in counts
+        ]
+        likelihoods.append(torch.stack(sums).logsumexp(0))
+    return torch.stack(likelihoods) - torch.tensor(samples, dtype=torch.float64).log()
+
+
+def _log_weights(
+    model: HierarchicalVAE, x: Tensor, q: Gaussian, from_x: list[Tensor], n: int, generator: torch.Generator | None
+) -> Tensor:
+    """Log p(x,u,v) - log q(u,v|x) at n draws for one image x, shape (pixels,); the result has shape (n,)."""
+    noise = model.noise(x.new_empty(n, 0), generator)
+    z = [q.at(noise[0])]
+    standard = Gaussian(torch.zeros_like(q.mean), torch.zeros_like(q.log_scale))
+    log_weight = standard.log_prob(z[0]) - q.log_prob(z[0])
+    for layer in model.layers(z[0], noise[1:], from_x):
+        z.append(layer.draw())
+        log_weight = log_weight + layer.p.log_prob(z[-1]) - layer.q.log_prob(z[-1])
+    logits = model.p_x(model.decoder_input(z))
+    return log_weight + logits @ x - torch.nn.functional.softplus(logits).sum(-1)

@@ -1,0 +1,86 @@
+"""Where data lie, and files that are whole, or not there."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class DataError(RuntimeError):
+    """A data file or folder is missing, truncated or altered."""
+
+
+def data_folder() -> Path:
+    """The data folder: `CONDKL_DATA` if it is set, else `data/` at the root of the repository.
+
+    Raises:
+        DataError: if there is no such folder.
+
+    Example:
+        >>> (data_folder() / "mnist").is_dir()
+        True
+    """
+    override = os.environ.get("CONDKL_DATA")
+    folder = Path(override).expanduser().resolve() if override else Path(__file__).resolve().parents[2] / "data"
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: no such data folder. Install the package from a clone of the repository with "
+            "`pip install -e .`, or set CONDKL_DATA to the repository's data folder."
+        )
+    return folder
+
+
+def write_whole(path: Path, raw: bytes) -> None:
+    """Write beside `path`, then move there: a file of that name is always whole.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), "a-folder", "a-file")
+        >>> write_whole(file, b"all of it")
+        >>> file.read_bytes()
+        b'all of it'
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(raw)
+    partial.replace(path)
+
+
+def write_json(path: Path, contents: Mapping[str, Any]) -> None:
+    """Write `contents` as JSON, whole.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), "numbers.json")
+        >>> write_json(file, {"steps": 500})
+        >>> json.loads(file.read_text())
+        {'steps': 500}
+    """
+    write_whole(path, (json.dumps(contents, indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files into a folder beside `folder`, which then gets its name: a folder of that name is always whole.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp(), "a-record")
+        >>> write_folder(folder, {"a.txt": b"a", "b.txt": b"b"})
+        >>> sorted(path.name for path in folder.iterdir())
+        ['a.txt', 'b.txt']
+    """
+    partial = folder.with_name(f"{PARTIAL}{folder.name}-{os.getpid()}")
+    partial.mkdir(parents=True)
+    try:
+        for name, raw in contents.items():
+            (partial / name).write_bytes(raw)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+#: How the name of a folder begins that is not whole yet.
+PARTIAL = ".partial-"

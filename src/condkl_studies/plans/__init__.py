@@ -1,0 +1,90 @@
+"""The studies: which runs each holds. Settings are fixed before the first run; the predictions say what was expected.
+
+Each module of this package is a study of the module's name, which it keeps as `STUDY`. It lists its data and objectives
+by value: a data set or an objective that is added changes no study.
+"""
+
+import pkgutil
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+
+from condkl_studies.config import RunConfig
+
+EPOCH = 500  # steps: 50,000 images in batches of 100
+DECODERS = (False, True)  # p(x|u), p(x|u,v): whether they skip u
+
+# The schedule of the studies, as the study `tuning` chose it on the validation split for the full gradient.
+BASE = RunConfig(
+    "full",
+    skip=False,
+    seed=0,
+    steps=40 * EPOCH,
+    learning_rate=2e-3,
+    schedule="cosine",
+    every=EPOCH,
+    gradient_batches=10,
+    validate_every=4,
+    likelihood_images=1000,
+    likelihood_samples=1000,
+    protocol=1,
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs that answer a question together.
+
+    Attributes:
+        about: what they are for, a sentence in Markdown.
+        configs: the runs.
+
+    Example:
+        >>> len(study("main").configs), study("main").steps
+        (45, 900000)
+    """
+
+    about: str
+    configs: tuple[RunConfig, ...]
+
+    @cached_property
+    def steps(self) -> int:
+        """Steps of training in all runs."""
+        return sum(config.steps for config in self.configs)
+
+
+def names() -> list[str]:
+    """The names of all studies.
+
+    Example:
+        >>> {"main", "long"} <= set(names())
+        True
+    """
+    return [module.name for module in pkgutil.iter_modules(__path__)]
+
+
+def studies() -> dict[str, Study]:
+    """All studies by name.
+
+    Example:
+        >>> sum(len(study.configs) for study in studies().values()) >= 174
+        True
+    """
+    return {name: study(name) for name in names()}
+
+
+def study(name: str) -> Study:
+    """The study of that name.
+
+    Raises:
+        ValueError: if there is none; the error lists the known ones.
+
+    Example:
+        >>> {config.data for config in study("controlled").configs} == {"tight", "loose", "crossed"}
+        True
+    """
+    if name.isidentifier() and find_spec(f"{__name__}.{name}"):
+        found: Study = import_module(f"{__name__}.{name}").STUDY
+        return found
+    raise ValueError(f"study: expected one of {', '.join(names())}, got {name!r}.")

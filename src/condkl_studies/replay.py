@@ -1,0 +1,193 @@
+"""The first window of a recorded run, trained again and set beside the record.
+
+A record says what one machine found. Its first window takes seconds on any machine, and shows whether the record can be
+repeated there.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from condkl_studies import plans, store
+from condkl_studies.config import RunConfig
+from condkl_studies.engine import compiler_found, initial_model, machine, metrics_table, trained
+from condkl_studies.records import RunResult
+from condkl_studies.training import State
+
+TERMS = ("elbo", "R", "A", "C")
+LEVEL = 0.999  # of the interval in which a repetition on another kind of machine has to lie: four terms are looked at
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The means of a first window found here, beside those of the recorded seeds of the same setting.
+
+    Attributes:
+        config: the setting and the seed.
+        here: the means found here, in nats: `elbo`, `R`, `A`, `C`.
+        seeds: the recorded means, a row for each seed, those terms as columns; no row if nothing is recorded.
+        bits: whether every number is the recorded one to the last bit; None where another kind of machine made the
+            record, or one with a compiler, so that sums round otherwise.
+    """
+
+    config: RunConfig
+    here: pd.Series
+    seeds: pd.DataFrame
+    bits: bool | None = None
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each term with `here`, with records `recorded`, the same seed's, with two or more `low` and `high`.
+
+        Between `low` and `high` the next seed lies with probability 0.999, if seeds vary normally.
+        """
+        table = pd.DataFrame({"here": self.here})
+        if len(self.seeds):
+            table["recorded"] = self.seeds.reindex([self.config.seed]).iloc[0]
+        if len(self.seeds) > 1:
+            table[["low", "high"]] = prediction_interval(self.seeds)
+        return table
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the bits agree, or else each term lies in the interval of the next seed; None if nothing tells."""
+        if self.bits is not None:
+            return self.bits
+        return None if len(self.seeds) < 2 else not self._outside()
+
+    def __str__(self) -> str:
+        if self.bits is not None:
+            return "bit for bit" if self.bits else f"got {self.here.to_dict()}, where the record has other bits"
+        if self.passed is None:
+            found = f"only {len(self.seeds)} recorded seed" if len(self.seeds) else "no record"
+            return f"there is {found} of this setting to compare with"
+        where = "inside" if self.passed else f"OUTSIDE ({', '.join(self._outside())})"
+        return f"{where} the {LEVEL:.1%} prediction interval of {len(self.seeds)} recorded seeds"
+
+    def _outside(self) -> list[str]:
+        """The terms that lie not in their intervals; a term that is always 0, as C of one layer, has none."""
+        table = self.table.loc[self.seeds.columns[(self.seeds != 0).any()]]
+        inside = (table["low"] <= table["here"]) & (table["here"] <= table["high"])
+        return table.index[~inside].tolist()
+
+
+def beside(config: RunConfig, here: Mapping[str, float]) -> Replay:
+    """The means `here` of a first window, beside the records of that setting; a record that is missing is left out.
+
+    Args:
+        config: the setting and the seed.
+        here: `elbo`, `R`, `A` and `C` in nats, and what else there may be.
+
+    Raises:
+        ValueError: if a term is missing.
+        RecordError: if a record is broken.
+
+    Example:
+        >>> config = RunConfig("full", skip=False, seed=0, steps=500, latents=(2, 3))  # in no study
+        >>> print(beside(config, {"elbo": -200.0, "R": -190.0, "A": 4.0, "C": 6.0}))
+        there is no record of this setting to compare with
+    """
+    missing = [name for name in TERMS if name not in here]
+    if missing:
+        raise ValueError(f"here: expected {', '.join(TERMS)}, got none of {', '.join(missing)}.")
+    same = [
+        store.read(name, other)
+        for name in plans.names()
+        for other in plans.study(name).configs
+        if config.same_but_for_seed(other) and store.record_folder(name, other).exists()
+    ]
+    return Replay(config, pd.Series({name: float(here[name]) for name in TERMS}), _first_rows(same))
+
+
+def train_beside(config: RunConfig) -> Replay:
+    """Train the first window of that run on the CPU, in one thread, uncompiled, and set it beside the records.
+
+    Raises:
+        RunFailedError: if training diverges.
+        RecordError: if a record is broken.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        row = first_window(config, device="cpu").iloc[0]
+    finally:
+        torch.set_num_threads(threads)
+    return beside(config, {str(name): value for name, value in row.items()})
+
+
+def replay_sample(records: Sequence[RunResult], count: int, seed: int) -> list[Replay]:
+    """Train the first window of `count` of the records again, drawn with `seed`.
+
+    On the kind of machine that made the record every number has to be the same to the last bit. Elsewhere each term
+    has to lie within the spread of the recorded seeds of the same setting; a run that is its setting's only seed is not
+    drawn there.
+    """
+    seeds = {id(record): [r for r in records if record.config.same_but_for_seed(r.config)] for record in records}
+    fit = [record for record in records if _repeatable(record) or len(seeds[id(record)]) > 1]
+    chosen = random.Random(seed).sample(fit, min(count, len(fit)))
+    return [replay(record, seeds[id(record)]) for record in chosen]
+
+
+def replay(record: RunResult, seeds: Sequence[RunResult]) -> Replay:
+    """Train the first window of one record again; `seeds` are the records of its setting, itself among them."""
+    torch.set_num_threads(record.provenance["threads"])  # sums over several threads round otherwise
+    again = first_window(record.config, record.provenance["compiled"] and compiler_found())
+    bits = _bytes(again) == _bytes(record.metrics.head(1)) if _repeatable(record) else None
+    return Replay(record.config, again.iloc[0][list(TERMS)].astype(float), _first_rows(seeds), bits)
+
+
+def first_window(config: RunConfig, compiled: bool = False, device: str = "auto") -> pd.DataFrame:
+    """Train the first window of a run: the first row of its record.
+
+    Args:
+        config, compiled, device: as for `engine.fit_run`.
+
+    Raises:
+        RunFailedError: if training diverges.
+    """
+    return metrics_table(next(trained(config, State.start(initial_model(config, device)), compiled)))
+
+
+def prediction_interval(values: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+    """Where one more row would lie: mean ± t s √(1 + 1/n) of each column, Student's t with n - 1 degrees of freedom.
+
+    Args:
+        values: a row for each seed.
+        level: the probability that the next value lies inside, if the values are independent and normal.
+
+    Returns:
+        A row for each column, `low` and `high`.
+
+    Raises:
+        ValueError: with fewer than two rows: there is no spread to go by.
+
+    Example:
+        >>> prediction_interval(pd.DataFrame({"elbo": [-1.0, 0.0, 1.0]}), level=0.95).round(2)
+               low  high
+        elbo -4.97  4.97
+    """
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"values: expected two rows or more, got {n}. A single seed has no spread.")
+    half = stats.t.ppf(0.5 + level / 2, n - 1) * np.sqrt(1 + 1 / n) * values.std()
+    return pd.DataFrame({"low": values.mean() - half, "high": values.mean() + half})
+
+
+def _repeatable(record: RunResult) -> bool:
+    """Whether this machine has what gives the record's bits."""
+    return record.provenance["machine"] == machine() and (not record.provenance["compiled"] or compiler_found())
+
+
+def _first_rows(records: Sequence[RunResult]) -> pd.DataFrame:
+    """The terms of the first window of each record, by seed."""
+    rows = {r.config.seed: r.metrics.iloc[0][list(TERMS)].astype(float) for r in records}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(TERMS)).sort_index()
+
+
+def _bytes(table: pd.DataFrame) -> bytes:
+    return store.metrics_csv(table.dropna(axis=1))

@@ -1,0 +1,217 @@
+"""Runs as tables: their settings and figures, means with intervals over seeds, and what stands behind each number."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from condkl_studies import plans, store
+from condkl_studies.records import RunResult
+
+#: Test log-likelihoods in nats by 5,000 samples, from Burda, Grosse & Salakhutdinov (2015), table 1, VAE, k = 1.
+PUBLISHED = {"one layer": -86.76, "two layers": -85.33}
+_LEVEL = 0.95
+_IMAGES = 1000  # with a likelihood estimate, in every run
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds with its 95% interval from Student's t: mean ± half, from n values in nats or other units.
+
+    Attributes:
+        mean: of the values.
+        half: half the interval's width.
+        n: how many values.
+    """
+
+    mean: float
+    half: float
+    n: int
+
+    @property
+    def low(self) -> float:
+        """The lower end."""
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        """The upper end."""
+        return self.mean + self.half
+
+    def __str__(self) -> str:
+        return f"{self:.2f}"
+
+    def __format__(self, spec: str) -> str:
+        sign, rest = "+" if spec.startswith("+") else "", spec.removeprefix("+")
+        return f"{self.mean:{sign}z{rest}} ± {self.half:{rest}}".replace("-", "−")
+
+
+def interval(values: Sequence[float] | pd.Series) -> Interval:
+    """The mean of the values of independent seeds with its 95% interval, t_{0.975, n-1} s / √n on either side.
+
+    Raises:
+        ValueError: with fewer than two values, or one that is not finite: there is no spread to go by.
+
+    Example:
+        >>> print(interval([1.0, 2.0, 3.0]))
+        2.00 ± 2.48
+    """
+    numbers = pd.Series(values, dtype=float)
+    if len(numbers) < 2 or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"values: expected two finite numbers or more, got {numbers.tolist()}.")
+    t = stats.t.ppf(0.5 + _LEVEL / 2, len(numbers) - 1)
+    return Interval(float(numbers.mean()), float(t * numbers.std() / math.sqrt(len(numbers))), len(numbers))
+
+
+def frame(*runs: str | Sequence[RunResult]) -> pd.DataFrame:
+    """The end of every run, a row each.
+
+    Args:
+        runs: names of studies, all of whose runs are recorded, or results that were made here.
+
+    Returns:
+        What tells runs apart: `study` (empty for a result made here), `run` (its id), every field of the config, and of
+        these `decoder` ("p(x|u)", "p(x|u,v)" or "one layer"), `method` (the objective, and phi's rate if it is not 1)
+        and `epochs`. What stands behind them: `hours`, `processor`, `device`, `commit`, `finished`. On the test images
+        `elbo`, `R`, `A`, `C` and `log_likelihood`, a mean of importance-weighted estimates over the same 1,000 images,
+        also where a run has more, in nats. The last row of the record's columns on the validation images: `val_elbo`,
+        `val_R`, `val_A`, `val_C`, in nats, `active_v`, `active_u`.
+
+    Raises:
+        RecordError: if a run has no record; the message names the command that makes it.
+        ValueError: if there is no such study.
+    """
+    return pd.DataFrame([_origin(study, one) | _end(one) for study, one in _results(runs)])
+
+
+def curves(*runs: str | Sequence[RunResult]) -> pd.DataFrame:
+    """The course of every run, a row for each window of each.
+
+    Args:
+        runs: as for `frame`.
+
+    Returns:
+        The columns of `frame` up to `finished`, then `epoch`, and the record's columns (see `RunResult.metrics`).
+
+    Raises:
+        RecordError, ValueError: as for `frame`.
+    """
+    tables = []
+    for study, one in _results(runs):
+        origin = {name: [value] * len(one.metrics) for name, value in _origin(study, one).items()}
+        tables.append(one.metrics.assign(**origin, epoch=one.metrics["step"] / plans.EPOCH))
+    return pd.concat(tables, ignore_index=True)
+
+
+def where(table: pd.DataFrame, **settings: Any) -> pd.DataFrame:
+    """The rows that have those settings.
+
+    Raises:
+        ValueError: if there is none.
+
+    Example:
+        >>> table = pd.DataFrame({"objective": ["full", "modified"], "seed": [0, 0], "elbo": [-90.0, -91.5]})
+        >>> where(table, objective="modified")["elbo"].item()
+        -91.5
+    """
+    chosen = table
+    for name, value in settings.items():
+        chosen = chosen[chosen[name] == value]
+    if chosen.empty:
+        raise ValueError(f"settings: expected those of some row, got {settings}.")
+    return chosen
+
+
+def paired(table: pd.DataFrame, column: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Interval:
+    """The mean over seeds of one setting's value minus the other's, with its 95% interval.
+
+    Runs of one seed share weights, batches and noise.
+
+    Args:
+        table: as `frame` gives it.
+        column: of the table.
+        one, other: settings, as `where` takes them. Only the seeds that both have count.
+
+    Raises:
+        ValueError: if a setting has a seed twice, or fewer than two seeds are common.
+
+    Example:
+        >>> table = pd.DataFrame({"objective": ["full", "full", "modified", "modified"], "seed": [0, 1, 0, 1],
+        ...                       "elbo": [-90.0, -91.0, -91.5, -92.5]})
+        >>> print(paired(table, "elbo", {"objective": "modified"}, {"objective": "full"}))  # the differences agree
+        −1.50 ± 0.00
+    """
+    values = [where(table, **dict(setting)).set_index("seed")[column] for setting in (one, other)]
+    for setting, found in zip((one, other), values, strict=True):
+        if not found.index.is_unique:
+            raise ValueError(f"settings: expected one run a seed, got several for {dict(setting)}. Add settings.")
+    return interval((values[0] - values[1]).dropna())
+
+
+def bands(table: pd.DataFrame, column: str, by: Sequence[str] = ("method",)) -> pd.DataFrame:
+    """Means over seeds for each epoch with their 95% intervals: `by`, `epoch`, `mean`, `low`, `high`.
+
+    Args:
+        table: as `curves` gives it.
+        column: of the table; epochs without it are left out.
+        by: the settings that keep curves apart.
+
+    Example:
+        >>> table = pd.DataFrame({"method": "full", "epoch": 1.0, "val_elbo": [-101.0, -102.0, -103.0]})
+        >>> bands(table, "val_elbo").round(2).values.tolist()
+        [['full', 1.0, -102.0, -104.48, -99.52]]
+    """
+    rows = []
+    for key, group in table.dropna(subset=[column]).groupby([*by, "epoch"], sort=False):
+        found = interval(group[column])
+        rows.append([*(key if isinstance(key, tuple) else (key,)), found.mean, found.low, found.high])
+    return pd.DataFrame(rows, columns=[*by, "epoch", "mean", "low", "high"])
+
+
+def _results(runs: Sequence[str | Sequence[RunResult]]) -> list[tuple[str, RunResult]]:
+    found: list[tuple[str, RunResult]] = []
+    for group in runs:
+        if isinstance(group, str):
+            found += [(group, one) for one in store.read_study(group, plans.study(group).configs)]
+        else:
+            found += [("", one) for one in group]
+    return found
+
+
+def _origin(study: str, result: RunResult) -> dict[str, Any]:
+    config, provenance = result.config, result.provenance
+    return {
+        "study": study,
+        "run": config.id,
+        **asdict(config),
+        "decoder": config.decoder,
+        "method": config.method,
+        "epochs": config.steps / plans.EPOCH,
+        "hours": result.seconds / 3600,
+        "processor": provenance["machine"]["processor"],
+        "device": provenance["machine"]["device"],
+        "commit": provenance["commit"],
+        "finished": provenance["finished"],
+    }
+
+
+def _end(result: RunResult) -> dict[str, Any]:
+    last = result.metrics.iloc[-1]
+    return {
+        **dict(zip(("elbo", "R", "A", "C"), result.samples["test"].tolist(), strict=True)),
+        "log_likelihood": _likelihood(result.samples),
+        **{name: last[name] for name in last.index if name.startswith(("val_", "active_"))},
+    }
+
+
+def _likelihood(samples: Mapping[str, Any]) -> float:
+    if "log_likelihood" not in samples:
+        return math.nan
+    estimates = samples["log_likelihood"]
+    if len(estimates) > _IMAGES:  # all of the test set: take the evenly spaced ones that the engine takes elsewhere
+        estimates = estimates[np.linspace(0, len(estimates) - 1, _IMAGES).round().astype(int)]
+    return float(estimates.mean())

@@ -1,0 +1,63 @@
+"""How long and how fast to train."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from condkl._checks import at_least_one
+
+#: The learning rate as a share of the one at the start, by the share of the training that is over.
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
+}
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: how many batches.
+        batch_size: images a batch; the rest of an epoch that does not fill a batch is left out.
+        learning_rate: Adam's, at the start.
+        schedule: how the learning rate goes on, a name from `SCHEDULES`.
+        phi_rate: phi's learning rate as a multiple of that of the other parameters.
+        every: steps in a window: a row of the record each. The randomness is drawn by windows, so that another number
+            makes another run.
+        gradient_batches: how many of a window's last batches the record's gradients of R, A and C on theta are taken
+            on, joined to one; 0 leaves them out. They use noise of their own, so that the training is the same.
+
+    Raises:
+        ValueError: if a number does not make sense, or the schedule is unknown.
+
+    Example:
+        >>> TrainingConfig(steps=500, schedule="cosine").rate(progress=0.5)
+        0.0005
+    """
+
+    steps: int
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+    phi_rate: float = 1.0
+    every: int = 50
+    gradient_batches: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "every"):
+            at_least_one(name, getattr(self, name))
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {self.schedule!r}.")
+        for name in ("learning_rate", "phi_rate"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)!r}.")
+        if not 0 <= self.gradient_batches <= self.every:
+            raise ValueError(
+                f"gradient_batches: expected 0 to every={self.every} batches, got {self.gradient_batches!r}. "
+                "0 leaves them out."
+            )
+
+    def rate(self, progress: float) -> float:
+        """The learning rate when the share `progress` of the training is over."""
+        return self.learning_rate * SCHEDULES[self.schedule](progress)

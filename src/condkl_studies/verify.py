@@ -1,0 +1,117 @@
+"""Whether the records are whole, and what the last verification found."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from condkl_studies import store
+from condkl_studies.config import digest
+from condkl_studies.engine import commit, machine
+from condkl_studies.files import PARTIAL, write_json
+from condkl_studies.plans import Study
+from condkl_studies.replay import Replay
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A replay that passed: the run's id and label, whether the same kind of machine made the record, the result."""
+
+    run: str
+    label: str
+    same_machine: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the last verification without a problem found.
+
+    Attributes:
+        passed: when it ended, UTC, as ISO 8601.
+        commit: of the repository, or None outside one.
+        machine: its kind, as `engine.machine` gives it.
+        records: how many were checked, for each study.
+        seals: `store.seals` of them, for each study.
+        replays: the first windows that were trained again.
+    """
+
+    passed: str
+    commit: str | None
+    machine: dict[str, str]
+    records: dict[str, int]
+    seals: dict[str, str]
+    replays: list[Repeated]
+
+    def outdated(self, studies: Mapping[str, Study]) -> list[str]:
+        """The names of the studies of which a record came, went or was made anew since."""
+        names = dict.fromkeys([*studies, *self.seals])
+        now = {name: store.seals(name, studies[name].configs if name in studies else ()) for name in names}
+        return [name for name in names if self.seals.get(name, store.seals(name, ())) != now[name]]
+
+
+def problems(studies: Mapping[str, Study]) -> list[str]:
+    """What is wrong with the records: one line for each missing, half-written, truncated, altered or unknown one."""
+    found = []
+    for name, study in studies.items():
+        for config in study.configs:
+            try:
+                store.read(name, config)
+            except store.RecordError as error:
+                found.append(str(error))
+    known = {store.record_folder(name, config) for name, study in studies.items() for config in study.configs}
+    for folder in sorted(store.runs_folder().glob("*/*")):
+        if folder.name.startswith(PARTIAL):
+            found.append(f"{folder}: a half-written record. Delete it, and run the study.")
+        elif folder.is_dir() and folder not in known:
+            found.append(f"{folder}: a record of no run of any study. Delete it, or add its config to a study.")
+    return found
+
+
+def verified_file() -> Path:
+    """Where the last verification without a problem is kept, beside the studies' records."""
+    return store.runs_folder() / "verified.json"
+
+
+def keep_verification(studies: Mapping[str, Study], replays: Sequence[Replay]) -> Path:
+    """Keep what a verification without a problem found, in place of the one before.
+
+    Args:
+        studies: all of them; each of their records is whole.
+        replays: those that were made; each passed.
+
+    Returns:
+        The file.
+    """
+    recorded = {name: store.recorded(name, study.configs) for name, study in studies.items()}
+    found = Verification(
+        passed=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=commit(),
+        machine=machine(),
+        records={name: len(configs) for name, configs in recorded.items()},
+        seals={name: store.seals(name, configs) for name, configs in recorded.items()},
+        replays=[Repeated(r.config.id, r.config.label, r.bits is not None, str(r)) for r in replays],
+    )
+    write_json(verified_file(), asdict(found) | {"seal": digest(asdict(found))})
+    return verified_file()
+
+
+def last_verification() -> Verification | None:
+    """The last verification without a problem, or None if none was kept.
+
+    Raises:
+        RecordError: if its file is truncated or altered.
+    """
+    try:
+        said = json.loads(verified_file().read_text(encoding="utf-8"))
+        if said.pop("seal") != digest(said):
+            raise ValueError("its seal is another one")
+        replays = [Repeated(**one) for one in said.pop("replays")]
+        return Verification(**said, replays=replays)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise store.RecordError(
+            f"{verified_file()}: truncated or altered ({error!r}). Delete it, and run `make verify`."
+        ) from error

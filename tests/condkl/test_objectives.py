@@ -1,0 +1,375 @@
+"""One list of properties for every objective: the values of the ELBO, and the gradient each parameter follows.
+
+The wanted gradients come from the terms as `torch.distributions` gives them, differentiated one by one.
+"""
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch._subclasses import FakeTensorMode
+from torch.distributions import Bernoulli, Normal, kl_divergence
+from torch.func import functional_call
+
+from condkl.objectives import (
+    OBJECTIVES,
+    FreeBits,
+    Interpolated,
+    KLWarmUp,
+    LambdaSchedule,
+    PriorMixture,
+    full,
+    interpolated,
+    modified,
+    objective,
+    scale_gradient,
+)
+from condkl.vae import HierarchicalVAE, Terms
+
+PIXELS = 12
+ALL = OBJECTIVES | {f"interpolated({lam})": interpolated(lam) for lam in (0.0, 0.1, 0.5, 0.9, 1.0)}
+MODELS = [((2,), False), ((2, 3), False), ((2, 3), True), ((2, 3, 4), False), ((2, 3, 2, 3), True)]
+every_objective = pytest.mark.parametrize("name", ALL)
+every_model = pytest.mark.parametrize(("latents", "skip"), MODELS)
+every_weight = pytest.mark.parametrize("weight", [None, 0.3])
+
+
+def make(latents=(2, 3), skip=False, kind=HierarchicalVAE):
+    torch.manual_seed(0)
+    model = kind(latents, hidden=(8, 6), skip=skip, pixels=PIXELS).double()
+    x = torch.rand(5, PIXELS).round().double()
+    return model, x, model.noise(x)
+
+
+def tensor(weight):
+    return None if weight is None else torch.tensor(weight, dtype=torch.float64)
+
+
+def split(output):
+    half = output.shape[-1] // 2
+    return Normal(output[:, :half], output[:, half:].exp())
+
+
+def terms_by_hand(model, x, noise, v=None):
+    """R, A, and the list of the C_l, per image, on one plain graph; at v, or at the draw from q(v|x)."""
+    q = split(model.q_v(x))
+    z, C = [q.mean + q.stddev * noise[0] if v is None else v], []
+    A = kl_divergence(q, Normal(0.0, 1.0)).sum(-1)
+    for q_net, p_net, e in zip(model.q_u, model.p_u, noise[1:], strict=True):
+        q = split(q_net(x, z[-1]))
+        C.append(kl_divergence(q, split(p_net(z[-1]))).sum(-1))
+        z.append(q.mean + q.stddev * e)
+    decoder = Bernoulli(logits=model.p_x(torch.cat(z, -1) if model.skip else z[-1]))
+    return decoder.log_prob(x).sum(-1), A, C
+
+
+def gradient(value, parameters):
+    """The gradient in one vector."""
+    grads = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+    return torch.cat(
+        [(torch.zeros_like(p) if g is None else g).reshape(-1) for g, p in zip(grads, parameters, strict=True)]
+    )
+
+
+def error(got, want):
+    return ((got - want).norm() / want.norm()).item()
+
+
+def posteriors(model):
+    """The parameters of each posterior, from the top: theta, then phi layer by layer."""
+    return [model.theta(), *(list(net.parameters()) for net in model.q_u)]
+
+
+def wanted(follow, weight, model, x, noise):
+    """The gradient of the batch mean that each posterior, from the top, and omega have to follow."""
+    R, A, C = terms_by_hand(model, x, noise)
+    terms = [t.mean() for t in (R, -A, *(-c for c in C))]
+    blocks = [*posteriors(model), model.omega()]
+
+    def along(block, weights):
+        return sum(w * gradient(t, block) for w, t in zip(weights, terms, strict=True))
+
+    ones = [1.0] * len(terms)
+    match follow:
+        case Interpolated() | LambdaSchedule():
+            lam = follow.lam if isinstance(follow, Interpolated) else follow.last if weight is None else weight
+            # The posterior of layer i, v being 0, meets its own KL (A or C_i) plainly, and those below with λ.
+            rows = [[1.0] * (2 + i) + [lam] * (len(C) - i) for i in range(1 + len(C))]
+            return [along(block, row) for block, row in zip(blocks, [*rows, ones], strict=True)]
+        case KLWarmUp():
+            w = 1.0 if weight is None else weight
+            return [along(block, [1.0] + [w] * (1 + len(C))) for block in blocks]
+        case FreeBits():
+            floor = torch.tensor(follow.nats).double()
+            total = terms[0] - sum(torch.maximum(-t, floor) for t in terms[1:])
+            return [gradient(total, block) for block in blocks]
+        case PriorMixture():
+            R, _, C = terms_by_hand(model, x, noise, v=noise[0])
+            at_prior = (R - sum(C)).mean()
+            phi = [along(block, ones) + gradient(at_prior, block) for block in blocks[1:-1]]
+            return [along(blocks[0], ones), *phi, along(blocks[-1], ones)]
+    raise AssertionError(f"{follow}: say here what each parameter is to follow")
+
+
+def assert_followed(follow, weight, model, x, noise):
+    got = follow(model, x, noise=noise, weight=tensor(weight)).elbo.mean()
+    want = wanted(follow, weight, model, x, noise)
+    for block, one in zip([*posteriors(model), model.omega()], want, strict=True):
+        found = gradient(got, block)
+        assert (found - one).norm() <= 1e-12 * one.norm(), [p.shape for p in block]
+
+
+@every_weight
+@every_model
+@every_objective
+def test_values_are_those_of_the_full_gradient_to_the_last_bit(name, latents, skip, weight):
+    model, x, noise = make(latents, skip)
+    plain, terms = model(x, noise=noise), ALL[name](model, x, noise=noise, weight=tensor(weight))
+    for term in ("R", "A", "C", "elbo"):
+        assert torch.equal(getattr(terms, term), getattr(plain, term))
+
+
+@every_weight
+@every_model
+@every_objective
+def test_each_parameter_follows_what_the_objective_says(name, latents, skip, weight):
+    """With several layers each ancestor meets a conditional KL with weight λ, and not λ to the number of hops."""
+    assert_followed(ALL[name], weight, *make(latents, skip))
+
+
+@every_model
+def test_free_bits_hold_each_layer_to_its_own_mean_over_the_batch(latents, skip):
+    """The floor lies below, between and above the layers' KLs, and always between those of single images."""
+    model, x, noise = make(latents, skip)
+    _, A, C = terms_by_hand(model, x, noise)
+    for kl in (A, *C):
+        for nats in (kl.mean().item() * (1 - 1e-3), kl.mean().item() * (1 + 1e-3)):
+            assert kl.min() < nats < kl.max()
+            assert_followed(FreeBits(nats), None, model, x, noise)
+    for nats in (0.0, 1e3):
+        assert_followed(FreeBits(nats), None, model, x, noise)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_phi_under_the_prior_mixture_learns_at_draws_that_the_posterior_never_gives(skip):
+    """With q(v|x) cut down to a point, phi still sees all of p(v), and nothing of that reaches theta or omega."""
+    model, x, noise = make(skip=skip)
+    with torch.no_grad():
+        model.q_v.out.weight.zero_()
+        model.q_v.out.bias.copy_(torch.tensor([3.0, 3.0, -9.0, -9.0]))
+    terms, plain = PriorMixture()(model, x, noise=noise), model(x, noise=noise)
+    for block in (model.theta(), model.omega()):
+        assert error(gradient(terms.elbo.mean(), block), gradient(plain.elbo.mean(), block)) < 1e-13
+    R, _, C = terms_by_hand(model, x, noise, v=noise[0])
+    extra = gradient(terms.elbo.mean(), model.phi()) - gradient(plain.elbo.mean(), model.phi())
+    assert error(extra, gradient((R - C[0]).mean(), model.phi())) < 1e-12
+
+
+@every_model
+def test_theta_under_eq_9_gets_nothing_from_the_conditional_kls(latents, skip):
+    model, x, noise = make(latents, skip)
+    terms = modified(model, x, noise=noise)
+    if terms.C.requires_grad:
+        assert not gradient(terms.C.sum(), model.theta()).any()
+    got = gradient((terms.R - terms.A - terms.C.sum(-1)).sum(), model.theta())
+    plain = model(x, noise=noise)
+    torch.testing.assert_close(got, gradient((plain.R - plain.A).sum(), model.theta()), rtol=1e-14, atol=1e-15)
+
+
+def test_weights_do_not_multiply_over_hops():
+    lam = 0.5
+    model, x, noise = make((2, 3, 4))
+    *_, C = terms_by_hand(model, x, noise)
+    got = gradient(interpolated(lam)(model, x, noise=noise).C[:, 1].sum(), model.theta())
+    once, twice = (weight * gradient(C[1].sum(), model.theta()) for weight in (lam, lam**2))
+    assert error(got, once) < 1e-12
+    assert error(got, twice) > 0.5
+
+
+def test_lambda_one_is_the_full_gradient_and_zero_is_eq_9():
+    assert (full.lam, modified.lam) == (1.0, 0.0)
+    problem = make()
+    theta_full, theta_modified = (wanted(follow, None, *problem)[0] for follow in (full, modified))
+    assert error(theta_modified, theta_full) > 1e-3
+    R, A, C = terms_by_hand(*problem)
+    for want, elbo in ((theta_full, R - A - C[0]), (theta_modified, R - A)):
+        assert error(want, gradient(elbo.mean(), problem[0].theta())) < 1e-12
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_no_weight_stands_for_the_one_at_the_end(name):
+    model, x, noise = make()
+    weights = list(model.parameters())
+    last = OBJECTIVES[name](model, x, noise=noise, weight=tensor(OBJECTIVES[name].weight(1.0)))
+    none = OBJECTIVES[name](model, x, noise=noise)
+    assert error(gradient(none.elbo.mean(), weights), gradient(last.elbo.mean(), weights)) < 1e-13
+
+
+SCHEDULED = {"lambda_warm_up": (0.0, 1.0, 0.5), "lambda_drop": (1.0, 0.0, 0.5), "kl_warm_up": (0.0, 1.0, 0.25)}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@given(progress=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted))
+def test_the_schedule_goes_straight_from_its_first_to_its_last_weight_and_stays_there(name, progress):
+    first, last, until = SCHEDULED.get(name, (1.0, 1.0, 0.5))
+    weight = OBJECTIVES[name].weight
+    assert (weight(0.0), weight(until), weight(1.0)) == (first, last, last)
+    assert weight(until / 2) == pytest.approx((first + last) / 2)
+    earlier, later = map(weight, progress)
+    assert 0 <= min(earlier, later) <= max(earlier, later) <= 1
+    assert (later - earlier) * (last - first) >= 0  # it never turns round
+    assert weight(min(progress[0], until)) == pytest.approx(first + min(1, progress[0] / until) * (last - first))
+
+
+def test_a_schedule_starts_ends_and_lasts_as_it_is_told():
+    schedule = LambdaSchedule(first=0.2, last=0.8, until=1.0)
+    assert [schedule.weight(p) for p in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([0.2, 0.35, 0.5, 0.8])
+    assert [KLWarmUp(until=0.5).weight(p) for p in (0.0, 0.25, 0.5, 0.75)] == [0, 0.5, 1, 1]
+
+
+@given(st.floats(0, 1), st.floats(-1e6, 1e6))
+def test_a_scaled_path_keeps_the_value_and_scales_the_gradient(lam, value):
+    v = torch.tensor(value, dtype=torch.float64, requires_grad=True)
+    for weight in (lam, tensor(lam)):
+        scaled = scale_gradient(v, weight)
+        assert torch.equal(scaled, v)
+        assert scaled.requires_grad == (lam > 0 or weight is not lam)  # only the number 0 cuts the path
+        if scaled.requires_grad:
+            assert torch.autograd.grad(scaled, v)[0] == lam
+
+
+class Leaking(HierarchicalVAE):
+    """Puts the plain v into one of the two conditionals of C, through which theta still gets its whole gradient."""
+
+    leak = "q"
+
+    def forward(self, x, generator=None, noise=None, path=lambda z: z):
+        q = split(self.q_v(x))
+        v = q.mean + q.stddev * noise[0]
+        q_plain = split(self.q_u[0](x, v))
+        q_above = q_plain if self.leak == "q" else split(self.q_u[0](x, path(v)))
+        p = split(self.p_u[0](v if self.leak == "p" else path(v)))
+        u = q_plain.mean + q_plain.stddev * noise[1]
+        R = Bernoulli(logits=self.p_x(u)).log_prob(x).sum(-1)
+        return Terms(R, kl_divergence(q, Normal(0.0, 1.0)).sum(-1), kl_divergence(q_above, p).sum(-1, keepdim=True))
+
+
+@pytest.mark.parametrize("leak", ["q", "p", "none"])
+def test_reusing_the_unscaled_latents_in_the_conditional_kl_is_found(leak):
+    kind = type("Leaking", (Leaking,), {"leak": leak})
+    model, x, noise = make()
+    variant = make(kind=kind)[0]
+    torch.testing.assert_close(variant(x, noise=noise).elbo, model(x, noise=noise).elbo)  # the values tell nothing
+
+    def leaking(_, x, noise):
+        return modified(variant, x, noise=noise)
+
+    got = gradient(leaking(model, x, noise).elbo.sum(), variant.theta())
+    R, A, _ = terms_by_hand(variant, x, noise)
+    off = error(got, gradient((R - A).sum(), variant.theta()))
+    assert off < 1e-12 if leak == "none" else off > 1e-3
+
+
+class OnCPU(HierarchicalVAE):
+    """Forgets the device in one place."""
+
+    def forward(self, x, generator=None, noise=None, path=None):
+        return super().forward(x + torch.zeros(PIXELS, dtype=x.dtype), generator, noise, path)
+
+
+class Follow(nn.Module):
+    """The loss as a module, so that its parameters can be replaced."""
+
+    def __init__(self, model, follow):
+        super().__init__()
+        self.model, self.follow = model, follow
+
+    def forward(self, x, weight):
+        return -self.follow(self.model, x, weight=weight).elbo.mean()
+
+
+def x_and_weight(device):
+    return torch.empty(5, PIXELS, device=device).double(), torch.empty((), device=device).double()
+
+
+def loss_on_meta(model, follow):
+    model = model.to("meta")
+    Follow(model, follow)(*x_and_weight("meta")).backward()
+    assert {p.grad.device.type for p in model.parameters()} == {"meta"}
+
+
+def loss_on_pretended_cuda(model, follow):
+    module = Follow(model, follow)
+    with FakeTensorMode():
+        fake = {k: torch.empty(p.shape, dtype=p.dtype, device="cuda") for k, p in module.named_parameters()}
+        loss = functional_call(module, fake, x_and_weight("cuda"))
+    assert (loss.device.type, loss.shape) == ("cuda", ())
+
+
+@pytest.mark.parametrize(("latents", "skip"), MODELS[2:4])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_loss_stays_on_the_device_of_model_and_images(name, latents, skip):
+    loss_on_pretended_cuda(make(latents, skip)[0], OBJECTIVES[name])
+    loss_on_meta(make(latents, skip)[0], OBJECTIVES[name])
+
+
+@dataclass(frozen=True)
+class WeightOnCPU(KLWarmUp):
+    """Makes its own weight, on the wrong device."""
+
+    def __call__(self, model, x, generator=None, noise=None, weight=None):
+        return super().__call__(model, x, generator, noise, torch.full((1,), 0.3, dtype=x.dtype))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_tensor_left_on_the_cpu_is_found(name):
+    with pytest.raises(RuntimeError, match="device"):
+        loss_on_pretended_cuda(make(kind=OnCPU)[0], OBJECTIVES[name])
+
+
+def test_a_weight_left_on_the_cpu_is_found():
+    with pytest.raises(RuntimeError, match="device"):
+        loss_on_pretended_cuda(make()[0], WeightOnCPU())
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1, math.nan, "1"])
+def test_a_weight_outside_the_unit_interval_is_refused(bad):
+    for name, kind in (("lam", Interpolated), ("first", LambdaSchedule), ("last", LambdaSchedule)):
+        with pytest.raises(ValueError, match=f"{name}: expected a number from 0 to 1"):
+            kind(**{name: bad})
+
+
+def test_objectives_are_found_by_name_and_unknown_names_are_refused():
+    assert {name: objective(name) for name in OBJECTIVES} == OBJECTIVES
+    with pytest.raises(ValueError, match=r"objective: expected one of full, modified.*got 'fulll'"):
+        objective("fulll")
+
+
+@pytest.mark.parametrize("lam", [0.1, 0.75, 0.9])
+def test_a_fixed_weight_is_found_by_its_number(lam):
+    assert objective(f"lambda_{lam}") == interpolated(lam)
+
+
+@pytest.mark.parametrize("name", ["lambda_", "lambda_0", "lambda_1.5", "lambda_-1", "lambda_0.9x", "lambda_.9", "0.9"])
+def test_a_name_that_only_resembles_that_of_a_weight_is_refused(name):
+    with pytest.raises(ValueError, match=r"or lambda_0\.9 and the like"):
+        objective(name)
+
+
+@pytest.mark.parametrize(
+    ("make_bad", "message"),
+    [
+        (lambda: LambdaSchedule(until=0), "until: expected a share"),
+        (lambda: LambdaSchedule(first=2), "first: expected a number from 0 to 1"),
+        (lambda: KLWarmUp(until=-1), "until: expected a share"),
+        (lambda: FreeBits(nats=math.nan), "nats: expected a finite number of at least 0"),
+        (lambda: FreeBits(nats=-1), "nats: expected a finite number of at least 0"),
+    ],
+)
+def test_senseless_settings_of_an_objective_are_refused(make_bad, message):
+    with pytest.raises(ValueError, match=message):
+        make_bad()

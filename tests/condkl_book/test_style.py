@@ -1,0 +1,116 @@
+"""One look for all figures."""
+
+import io
+import re
+from itertools import combinations
+
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pytest
+from colorspacious import cspace_convert
+from matplotlib.colors import to_hex, to_rgb
+from nbclient import NotebookClient
+
+from condkl.objectives import OBJECTIVES
+from condkl_book.style import COLOURS, NAMES, in_nats, use_style
+
+# The colours that stand side by side in a figure.
+TOGETHER = [
+    ("full", "modified", "half", "lambda_warm_up"),
+    ("full", "modified", "lambda_drop", "lambda_warm_up"),
+    ("full", "modified", "kl_warm_up", "free_bits", "fast_phi", "prior_mixture"),
+    ("full", "modified", "half", "exact", "other", "muted"),
+    ("full", "modified", "lambda_warm_up", "exact", "muted"),
+    ("full", "modified", "interpolated", "exact"),
+]
+SIGHTS = ("normal", "protanomaly", "deuteranomaly", "tritanomaly")
+
+
+@pytest.fixture(autouse=True)
+def _restored():
+    with plt.rc_context():
+        yield
+    plt.close("all")
+
+
+def test_every_objective_has_a_colour_and_a_name():
+    assert set(OBJECTIVES) <= set(COLOURS)
+    assert set(OBJECTIVES) <= set(NAMES)
+
+
+def test_a_notebook_shows_its_figures_as_vectors_and_as_pixels(monkeypatch):
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel has its own
+    cells = ["import matplotlib.pyplot as plt, condkl_book.style; condkl_book.style.use_style()", "plt.plot([1, 2]); plt.show()"]
+    notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    (shown,) = notebook.cells[1].outputs
+    assert {"image/svg+xml", "application/pdf", "image/png"} <= set(shown.data)
+
+
+def test_no_two_meanings_share_a_colour():
+    assert len(set(COLOURS.values())) == len(COLOURS)
+    assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in COLOURS.values())
+
+
+def seen(colour, sight):
+    """Return a colour in CAM02-UCS, as it is seen with a kind of colour blindness in full (Machado et al., 2009)."""
+    rgb = to_rgb(colour)
+    if sight != "normal":
+        rgb = cspace_convert(rgb, {"name": "sRGB1+CVD", "cvd_type": sight, "severity": 100}, "sRGB1")
+    return cspace_convert(np.clip(rgb, 0, 1), "sRGB1", "CAM02-UCS")
+
+
+def distances(colours, sight):
+    places = [(colour, seen(colour, sight)) for colour in colours]
+    return {(a, b): np.linalg.norm(one - other) for (a, one), (b, other) in combinations(places, 2)}
+
+
+def test_every_colour_is_compared_with_those_beside_it():
+    assert {name for names in TOGETHER for name in names} == set(COLOURS)
+
+
+@pytest.mark.parametrize("names", TOGETHER, ids="-".join)
+def test_colours_of_one_figure_stay_apart_with_any_colour_blindness(names):
+    # The measure is Petroff's ten colours, which were optimised for this distance: no pair is closer than his closest.
+    petroff = [entry["color"] for entry in plt.style.library["petroff10"]["axes.prop_cycle"]]
+    least = min(min(distances(petroff, sight).values()) for sight in SIGHTS)
+    assert 10 < least < 20
+    ours = [COLOURS[name] for name in names]
+    close = [(sight, pair) for sight in SIGHTS for pair, apart in distances(ours, sight).items() if apart < least]
+    assert close == []
+
+
+def test_every_colour_stands_out_from_white():
+    def luminance(colour):
+        rgb = np.array(to_rgb(colour))
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    contrast = {name: 1.05 / (luminance(colour) + 0.05) for name, colour in COLOURS.items()}
+    assert [name for name, ratio in contrast.items() if ratio < 3] == [], "WCAG 2.2, 1.4.11"
+
+
+def test_the_style_takes_the_colours_in_their_order():
+    use_style()
+    cycle = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    assert [to_hex(colour).upper() for colour in cycle] == list(COLOURS.values())
+    assert plt.rcParams["savefig.facecolor"] == "white"
+
+
+def test_the_same_figure_gives_the_same_file():
+    def svg():
+        figure, axis = plt.subplots()
+        axis.plot([1, 2], clip_on=True)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+        return file.getvalue()
+
+    use_style()
+    assert svg() == svg()
+
+
+def test_an_axis_in_nats_says_so():
+    axis = plt.figure().add_subplot()
+    in_nats(axis, "ELBO")
+    assert axis.get_ylabel() == "ELBO (nats)"

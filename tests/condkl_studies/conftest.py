@@ -1,0 +1,48 @@
+"""Folders of each test's own, so that no test touches the recorded runs, and a few finished runs."""
+
+import multiprocessing
+
+import pytest
+import tiny
+
+from condkl_studies.data import data_folder
+from condkl_studies import run, store
+
+MNIST = data_folder() / "mnist"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Where this test's data folder and cache lie."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mnist").symlink_to(MNIST)
+    monkeypatch.setenv("CONDKL_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("CONDKL_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def cache(folder):
+    return folder / "cache"
+
+
+@pytest.fixture(scope="session")
+def results():
+    """The runs of tiny.STUDY, trained once, without a cache."""
+    return [run(config) for config in tiny.STUDY]
+
+
+@pytest.fixture
+def recorded(results):
+    """The folder of a whole study `tiny`, recorded."""
+    for result in results:
+        store.write("tiny", result)
+    return store.runs_folder() / "tiny"
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """Processes that start quickly: a server that has imported torch forks them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["condkl_studies"])
+    return context

@@ -1,0 +1,158 @@
+"""Configs and their ids: one id for one set of numbers, whatever the order of writing, and read back whole."""
+
+import hashlib
+import json
+from dataclasses import asdict, fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import TINY
+
+from condkl_studies.data import DATASETS
+from condkl.objectives import OBJECTIVES
+from condkl_studies import RunConfig, config
+from condkl_studies.config import PROTOCOL, canonical_json, config_from
+from condkl_studies.plans import STUDIES
+from condkl_studies.training import SCHEDULES
+
+COUNTS = st.integers(1, 10**6)
+RATES = st.floats(1e-9, 1e3)
+CONFIGS = st.builds(
+    RunConfig,
+    objective=st.sampled_from(sorted(OBJECTIVES)),
+    skip=st.booleans(),
+    seed=st.integers(0, 2**40),
+    steps=COUNTS,
+    data=st.sampled_from(sorted(DATASETS)),
+    latents=st.lists(COUNTS, min_size=1, max_size=4).map(tuple),
+    hidden=st.tuples(COUNTS, COUNTS),
+    batch_size=COUNTS,
+    learning_rate=RATES,
+    schedule=st.sampled_from(sorted(SCHEDULES)),
+    phi_rate=RATES,
+    every=COUNTS,
+    validate_every=COUNTS,
+)
+OTHER = {
+    "objective": "modified",
+    "skip": True,
+    "seed": 1,
+    "steps": 7,
+    "data": "mnist",
+    "latents": (2, 3, 4),
+    "hidden": (8, 9),
+    "batch_size": 21,
+    "learning_rate": 2e-3,
+    "schedule": "constant",
+    "phi_rate": 5.0,
+    "every": 3,
+    "gradients": 2,
+    "validate_every": 3,
+    "likelihood_images": 5,
+    "likelihood_samples": 11,
+}
+
+
+@given(CONFIGS)
+def test_a_config_read_from_its_json_is_the_same_with_the_same_id(some):
+    again = config_from(json.loads(some.canonical()))
+    assert again == some
+    assert again.id == some.id
+
+
+@given(CONFIGS, st.randoms(use_true_random=False))
+def test_the_order_of_the_settings_does_not_matter(some, random):
+    settings = list({"protocol": PROTOCOL, **asdict(some)}.items())
+    random.shuffle(settings)
+    assert canonical_json(dict(settings)) == some.canonical()
+    assert config_from(dict(settings)).id == some.id
+
+
+@given(CONFIGS, CONFIGS)
+def test_ids_are_equal_exactly_when_configs_are(one, other):
+    assert (one.id == other.id) == (one == other)
+    assert replace(one).id == one.id
+
+
+def test_the_canonical_form_is_written_out_and_its_hash_is_the_id():
+    text = RunConfig("full", skip=False, seed=3, steps=20).canonical()
+    assert text == (
+        '{"batch_size":100,"data":"mnist","every":500,"gradients":0,"hidden":[200,100],"latents":[50,100],'
+        '"learning_rate":0.001,"likelihood_images":0,"likelihood_samples":0,"objective":"full","phi_rate":1.0,'
+        f'"protocol":{PROTOCOL},"schedule":"constant","seed":3,"skip":false,"steps":20,"validate_every":1}}'
+    )
+    assert RunConfig("full", skip=False, seed=3, steps=20).id == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_every_field_has_its_part_in_the_id():
+    assert set(OTHER) == {f.name for f in fields(RunConfig)}
+    ids = {replace(TINY, **{name: value}).id for name, value in OTHER.items()}
+    assert len(ids | {TINY.id}) == len(OTHER) + 1
+
+
+def test_another_protocol_is_another_run_and_is_refused(monkeypatch):
+    settings = json.loads(TINY.canonical())
+    before = TINY.id
+    monkeypatch.setattr(config, "PROTOCOL", PROTOCOL + 1)
+    assert TINY.id != before
+    with pytest.raises(ValueError, match=rf"protocol: expected {PROTOCOL + 1}, got {PROTOCOL}"):
+        config_from(settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"protocol": None}, "protocol: expected"),
+        ({"speed": 1}, "settings: expected"),
+        ({"seed": None}, "settings: expected"),
+        ({"objective": "magic"}, "objective: expected"),
+    ],
+)
+def test_settings_that_are_no_config_are_refused(change, named):
+    settings = {name: value for name, value in (json.loads(TINY.canonical()) | change).items() if value is not None}
+    with pytest.raises(ValueError, match=named):
+        config_from(settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"objective": "magic"}, r"objective: expected one of full, modified.*got 'magic'"),
+        ({"schedule": "steep"}, r"schedule: expected one of constant, cosine, got 'steep'"),
+        ({"steps": 0}, "steps"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"learning_rate": float("nan")}, "learning_rate: expected a number above 0"),
+        ({"phi_rate": 0.0}, "phi_rate: expected a number above 0"),
+        ({"gradients": 3}, "gradients: expected 0 to every=2"),
+        ({"validate_every": 0}, "validate_every"),
+        ({"seed": -1}, "seed, likelihood_images, likelihood_samples: expected 0 or more"),
+        ({"likelihood_samples": 0}, "expected both or neither to be 0"),
+    ],
+)
+def test_a_senseless_setting_is_refused_at_once(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, **change)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_no_study_holds_a_run_twice(name):
+    ids = [some.id for some in STUDIES[name]]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_trains_on_data_that_there_are(name):
+    assert {some.data for some in STUDIES[name]} <= set(DATASETS)
+
+
+@pytest.mark.parametrize(
+    ("change", "label"),
+    [
+        ({}, "tiny full p(x|u) seed 0"),
+        ({"skip": True, "phi_rate": 5.0}, "tiny full p(x|u,v) phi x5 seed 0"),
+        ({"latents": (2,), "seed": 4}, "tiny full one layer seed 4"),
+    ],
+)
+def test_a_label_names_what_a_person_looks_for(change, label):
+    assert replace(TINY, **change).label == label

@@ -1,0 +1,227 @@
+"""The data: every damage is found, the splits do not meet, and binarisation has the grey level as its mean."""
+
+import gzip
+import hashlib
+import math
+import shutil
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from condkl_studies import synthetic
+from condkl_studies.data import DATASETS, DataError, binarise, binarise_once, data_folder, load, mnist, read_idx
+
+NAMES = [f"{part}-{what}-ubyte.gz" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+TRAIN = 10_005  # the validation split takes the last 10,000
+
+
+def idx(array):
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def sums(folder):
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in NAMES]
+    (folder / "SHA256SUMS").write_text("".join(lines))
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A folder like data/mnist, with images of two by three pixels."""
+    rng = np.random.default_rng(1)
+    for part, n in (("train", TRAIN), ("t10k", 7)):
+        for what, shape in (("images-idx3", (n, 2, 3)), ("labels-idx1", (n,))):
+            array = rng.integers(0, 256 if len(shape) > 1 else 10, shape, dtype=np.uint8)
+            (tmp_path / f"{part}-{what}-ubyte.gz").write_bytes(gzip.compress(idx(array), 1))
+    sums(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def real():
+    return {split: mnist(split) for split in ("train", "validation", "test")}
+
+
+def test_the_splits_have_the_published_sizes(real):
+    assert {name: len(digits.images) for name, digits in real.items()} == {
+        "train": 50_000, "validation": 10_000, "test": 10_000,
+    }  # fmt: skip
+    for digits in real.values():
+        assert digits.images.dtype == digits.labels.dtype == torch.uint8
+        assert digits.images.shape == (len(digits.labels), 784)
+        assert digits.labels.unique().tolist() == list(range(10))
+
+
+def test_training_and_validation_are_the_two_parts_of_the_training_file(real):
+    raw = gzip.decompress((data_folder() / "mnist" / NAMES[0]).read_bytes())
+    assert raw[:16] == struct.pack(">4I", 0x803, 60_000, 28, 28)
+    assert real["train"].images.numpy().tobytes() + real["validation"].images.numpy().tobytes() == raw[16:]
+    labels = gzip.decompress((data_folder() / "mnist" / NAMES[1]).read_bytes())[8:]
+    assert real["train"].labels.numpy().tobytes() + real["validation"].labels.numpy().tobytes() == labels
+
+
+def test_the_test_split_is_the_test_file(real):
+    raw = gzip.decompress((data_folder() / "mnist" / NAMES[2]).read_bytes())
+    assert real["test"].images.numpy().tobytes() == raw[16:]
+
+
+def test_a_whole_folder_is_read_pixel_by_pixel(small):
+    raw = np.frombuffer(gzip.decompress((small / NAMES[0]).read_bytes())[16:], dtype=np.uint8).reshape(TRAIN, 6)
+    np.testing.assert_array_equal(mnist("train", small).images, raw[:5])
+    np.testing.assert_array_equal(mnist("validation", small).images, raw[5:])
+    assert mnist("test", small).labels.shape == (7,)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_changed_byte_is_found_in_any_file(small, name):
+    raw = bytearray((small / name).read_bytes())
+    raw[4] ^= 1  # the time stamp in the gzip header: the content stays readable
+    (small / name).write_bytes(raw)
+    read_idx(small / name)
+    split = "train" if name.startswith("train") else "test"
+    with pytest.raises(DataError, match=rf"{name}: altered or truncated.*SHA-256 expected [0-9a-f]{{64}}, got.*git"):
+        mnist(split, small)
+
+
+def test_one_changed_byte_is_found_in_a_copy_of_the_real_files(tmp_path):
+    for name in (*NAMES[2:], "SHA256SUMS"):
+        shutil.copy(data_folder() / "mnist" / name, tmp_path)
+    assert len(mnist("test", tmp_path).images) == 10_000
+    raw = bytearray((tmp_path / NAMES[2]).read_bytes())
+    raw[len(raw) // 2] ^= 0x10
+    (tmp_path / NAMES[2]).write_bytes(raw)
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte.gz: altered or truncated"):
+        mnist("test", tmp_path)
+
+
+def test_a_truncated_file_is_found(small):
+    path = small / NAMES[0]
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(DataError, match="altered or truncated"):
+        mnist("train", small)
+    with pytest.raises(DataError, match=r"not a whole gzip file.*Restore it"):
+        read_idx(path)
+
+
+def test_a_missing_file_is_named(small):
+    (small / NAMES[1]).unlink()
+    with pytest.raises(DataError, match=rf"{NAMES[1]}: cannot be read \(No such file.*Restore it with `git checkout`"):
+        mnist("train", small)
+
+
+def test_missing_checksums_are_named(small):
+    (small / "SHA256SUMS").unlink()
+    with pytest.raises(DataError, match=r"SHA256SUMS: missing. Restore it with `git checkout"):
+        mnist("test", small)
+
+
+def test_a_file_without_a_checksum_is_refused(small):
+    (small / "SHA256SUMS").write_text("\n")
+    with pytest.raises(DataError, match="SHA-256 expected None"):
+        mnist("test", small)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\0\0", "not an IDX file of unsigned bytes"),
+        (b"\0\1\x08\1" + struct.pack(">I", 1) + b"x", "not an IDX file"),
+        (b"\0\0\x0d\1" + struct.pack(">I", 1) + b"abcd", "not an IDX file of unsigned bytes"),
+        (b"\0\0\x08\1" + struct.pack(">I", 5) + b"abcd", r"declares shape \(5,\), but 4 bytes follow"),
+        (b"\0\0\x08\1" + struct.pack(">I", 3) + b"abcd", r"declares shape \(3,\), but 4 bytes follow"),
+        (b"\0\0\x08\3" + struct.pack(">I", 1), "the header declares shape"),
+    ],
+)
+def test_a_bad_header_is_refused_though_its_checksum_fits(small, content, message):
+    (small / NAMES[3]).write_bytes(gzip.compress(content))
+    sums(small)
+    with pytest.raises(DataError, match=message):
+        mnist("test", small)
+
+
+@pytest.mark.parametrize("raw", [b"", b"no gzip at all", b"\x1f\x8b\x08\0\0\0\0\0\0\0\xff\xff\xff"])
+def test_what_is_no_gzip_file_is_refused(tmp_path, raw):
+    (tmp_path / "x.gz").write_bytes(raw)
+    with pytest.raises(DataError, match=r"x.gz: not a"):
+        read_idx(tmp_path / "x.gz")
+
+
+def test_an_unknown_split_is_refused(small):
+    with pytest.raises(ValueError, match="split: expected one of train, validation, test, got 'dev'"):
+        mnist("dev", small)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_data_sets_are_loaded_by_name_as_bytes(split, real):
+    assert list(DATASETS)[:4] == ["mnist", *synthetic.NAMES]  # the tests of the studies add one
+    assert torch.equal(load("mnist", split), real[split].images)
+    for name in synthetic.NAMES:
+        assert torch.equal(load(name, split), synthetic.images(name, split))
+        assert load(name, split).dtype == torch.uint8
+
+
+def test_unknown_data_sets_and_their_unknown_splits_are_refused():
+    with pytest.raises(ValueError, match=r"data: expected one of mnist, tight, loose, crossed.*, got 'digits'"):
+        load("digits", "train")
+    for name in ("mnist", *synthetic.NAMES):
+        with pytest.raises(ValueError, match="split: expected one of train, validation, test, got 'dev'"):
+            load(name, "dev")
+
+
+def test_the_environment_overrides_the_data_folder(small, tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("data")
+    shutil.copytree(small, folder / "mnist")
+    monkeypatch.setenv("CONDKL_DATA", str(folder))
+    assert data_folder() == folder
+    assert mnist("test").images.shape == (7, 6)
+
+
+def test_a_missing_data_folder_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONDKL_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match=r"nowhere: no such data folder.*pip install -e.*CONDKL_DATA"):
+        mnist("train")
+
+
+def test_the_mean_of_binarised_pixels_is_the_grey_level():
+    grey, n = torch.arange(256, dtype=torch.uint8), 20_000
+    mean = binarise(grey.expand(n, -1).contiguous(), torch.Generator().manual_seed(2)).double().mean(0).numpy()
+    p = np.arange(256) / 255
+    assert (np.abs(mean - p) <= 4.5 * np.sqrt(p * (1 - p) / n)).all()  # black and white have no error at all
+    assert abs(mean.mean() - 0.5) < 4.5 * math.sqrt((p * (1 - p)).sum() / n) / 256
+
+
+def test_black_is_never_drawn_white_nor_white_black():
+    shape, generator = (2000, 784), torch.Generator().manual_seed(3)
+    assert not binarise(torch.zeros(shape, dtype=torch.uint8), generator).any()
+    assert binarise(torch.full(shape, 255, dtype=torch.uint8), generator).all()
+
+
+def test_pixels_are_drawn_apart_and_anew_as_the_generator_says():
+    grey = torch.full((100, 784), 128, dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(4)
+    one, two = binarise(grey, generator), binarise(grey, generator)
+    assert one.dtype == torch.float32
+    assert set(one.unique().tolist()) == {0.0, 1.0}
+    assert abs((one != two).float().mean() - 0.5) < 4.5 * 0.5 / math.sqrt(one.numel())
+    assert torch.equal(one, binarise(grey, torch.Generator().manual_seed(4)))
+
+
+def test_bits_can_be_kept_as_bytes_and_are_the_same():
+    grey = torch.randint(0, 256, (50, 784), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
+    drawn = {kind: binarise(grey, torch.Generator().manual_seed(6), kind) for kind in (torch.uint8, torch.float64)}
+    for kind, bits in drawn.items():
+        assert bits.dtype == kind
+        assert torch.equal(bits.float(), binarise(grey, torch.Generator().manual_seed(6)))
+
+
+def test_static_binarisation_is_one_fixed_draw():
+    grey, before = torch.full((3, 784), 128, dtype=torch.uint8), torch.random.get_rng_state()
+    assert torch.equal(binarise_once(grey), binarise_once(grey))
+    assert not torch.equal(binarise_once(grey), binarise_once(grey, seed=1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_images_that_are_no_bytes_are_refused():
+    with pytest.raises(TypeError, match=r"images: expected bytes .*got torch.float32\. Pass the grey levels"):
+        binarise(torch.zeros(1, 784), torch.Generator())

@@ -1,0 +1,88 @@
+"""Runs killed with SIGKILL and resumed: record and weights to the last bit those of a run that nobody disturbed."""
+
+import random
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+import tiny
+from tiny import LONG, TINY, left, same, step
+
+from condkl_studies import engine, run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return run(LONG, folder), left(folder, LONG)
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_and_resumed_it_is_the_same_run(kills, undisturbed, processes, cache):
+    moments = random.Random(kills)
+    for _ in range(kills):
+        before, process = step(cache, LONG), processes.Process(target=tiny.train, args=(LONG, cache))
+        process.start()
+        wait_for(lambda before=before: step(cache, LONG) > before, process)
+        time.sleep(moments.uniform(0, 0.02))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "it was not killed in time: make LONG longer"
+        assert before < step(cache, LONG) < LONG.steps
+    assert same(run(LONG, cache), undisturbed[0])
+    assert left(cache, LONG) == undisturbed[1]
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.is_alive(), f"the process ended, with exit code {process.exitcode}"
+        assert time.monotonic() < end, f"nothing happened in {seconds} s"
+        time.sleep(0.001)
+
+
+# The first save writes and moves the weights (call 1), then the description (call 2); the second one likewise (3, 4),
+# and deletes the weights of the first.
+@pytest.mark.parametrize(
+    ("death", "kept"),
+    [
+        (("write_bytes", 1, True), 0),
+        (("replace", 1), 0),
+        (("write_bytes", 2, True), 0),
+        (("replace", 2), 0),
+        (("write_bytes", 3, True), 2),
+        (("replace", 3), 2),
+        (("write_bytes", 4, True), 2),
+        (("replace", 4), 2),
+        (("unlink", 1), 4),
+    ],
+    ids=str,
+)
+def test_killed_while_it_saves_it_goes_on_from_the_last_whole_state(death, kept, results, processes, cache):
+    process = processes.Process(target=tiny.train, args=(TINY, cache, *death))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    assert step(cache, TINY) == kept
+    assert same(run(TINY, cache), results[0])
+
+
+@pytest.mark.slow
+def test_a_compiled_run_stopped_and_resumed_is_the_same_run(cache, monkeypatch):
+    config = replace(TINY, objective="lambda_warm_up", steps=20)
+    whole, windows = run(config, cache / "whole", compiled=True), engine.windows
+
+    def stopping(*args):
+        for state in windows(*args):
+            yield state
+            if state.step == 6:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "windows", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, cache / "parts", compiled=True)
+    monkeypatch.setattr(engine, "windows", windows)
+    assert step(cache / "parts", config) == 6
+    assert same(run(config, cache / "parts", compiled=True), whole)
+    assert left(cache / "parts", config) == left(cache / "whole", config)

@@ -1,0 +1,141 @@
+"""Runs of a second on made-up images, and what the tests do in other processes.
+
+A process that imports this module knows the data set `tiny`. As a script it is `python -m condkl_studies` with one
+study, `tiny`.
+"""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from condkl_studies.data import DATASETS
+from condkl_studies import RunConfig, engine, store
+from condkl_studies.__main__ import main
+from condkl_studies.cache import Cache
+from condkl_studies.plans import STUDIES
+
+PIXELS, SIZES = 16, {"train": 200, "validation": 50, "test": 20}
+
+
+def images(split):
+    """Images of which each is bright in one half, with noise: one binary latent explains them."""
+    generator = torch.Generator().manual_seed(list(SIZES).index(split))
+    left = torch.rand(SIZES[split], 1, generator=generator) < 0.5
+    half = (torch.arange(PIXELS) < PIXELS // 2).expand(SIZES[split], -1)
+    noise = torch.randint(-15, 16, half.shape, generator=generator)
+    return (torch.where(half == left, 225, 30) + noise).to(torch.uint8)
+
+
+DATASETS["tiny"] = images
+
+TINY = RunConfig(
+    "full",
+    skip=False,
+    seed=0,
+    steps=6,
+    data="tiny",
+    latents=(2, 3),
+    hidden=(8, 8),
+    batch_size=20,
+    schedule="cosine",
+    every=2,
+    gradients=1,
+    validate_every=2,
+    likelihood_images=4,
+    likelihood_samples=10,
+)
+# Long enough to be killed, with a state after each step; the epoch, 10 steps, ends within it.
+LONG = replace(TINY, steps=200, every=1, gradients=0, validate_every=50)
+STUDY = [replace(TINY, objective=name, seed=seed) for seed in range(3) for name in ("full", "modified")]
+TWO = [replace(TINY, steps=40, seed=seed) for seed in (10, 11)]
+DIVERGING = replace(TINY, learning_rate=1e10)
+
+
+def paused(windows, seconds):
+    """`windows` with a pause after each, so that a test has the time to step in; the numbers stay as they are."""
+
+    def generator(*args):
+        for state in windows(*args):
+            yield state
+            time.sleep(seconds)
+
+    return generator
+
+
+if "TINY_PAUSE" in os.environ:
+    engine.windows = paused(engine.windows, float(os.environ["TINY_PAUSE"]))
+
+
+def step(cache, config):
+    """The step of the saved state of a run; 0 if there is none."""
+    said = Cache(Path(cache) / config.id).peek()
+    return said["step"] if said else 0
+
+
+def left(cache, config):
+    """What a run leaves in its cache: its record and the bytes of its weights and Adam's moments."""
+    said = Cache(cache / config.id).peek()
+    return said["step"], said["rows"], (cache / config.id / said["file"]).read_bytes()
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def same(one, other):
+    """Whether two results have the same config, and the same metrics and samples to the last bit."""
+    return (one.config, *numbers(one)) == (other.config, *numbers(other))
+
+
+def numbers(result):
+    return store.metrics_csv(result.metrics), {name: array.tobytes() for name, array in result.samples.items()}
+
+
+def die_at(method, call, half=False):
+    """Make this process kill itself at that call of a method of Path; `half` has it write half of the bytes before."""
+    done, calls = getattr(Path, method), iter(range(1, 1000))
+
+    def dying(self, *args):
+        if next(calls) == call:
+            if half:
+                done(self, args[0][: len(args[0]) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done(self, *args)
+
+    setattr(Path, method, dying)
+
+
+def train(config, cache, *death):
+    """A run in a process of its own, with its death if one is given."""
+    if death:
+        die_at(*death)
+    engine.run(config, cache)
+
+
+def killed_by_itself(config, cache, compiled):
+    train(config, cache, "replace", 3)
+
+
+def write_and_die(data, result, study, *death):
+    os.environ["CONDKL_DATA"] = str(data)  # the server that forks has the environment of its start
+    die_at(*death)
+    store.write(study, result)
+
+
+def hold(config, cache, held):
+    """Keep a run to this process until it is killed."""
+    with Cache(cache / config.id).held():
+        held.set()
+        time.sleep(600)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit deaf ears
+    STUDIES.clear()
+    STUDIES["tiny"] = TWO
+    sys.exit(main())
