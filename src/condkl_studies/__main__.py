@@ -86,7 +86,7 @@ def _verify(options: argparse.Namespace) -> int:
     records = [
         store.read(name, config)
         for name, study in studies.items()
-        for config in study.configs
+        for config in store.recorded(name, study.configs)
         if not any(str(store.record_folder(name, config)) in line for line in found)
     ]
     print(f"{len(records)} records are whole, {len(found)} problems")

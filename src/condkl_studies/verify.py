@@ -52,10 +52,13 @@ class Verification:
 
 
 def problems(studies: Mapping[str, Study]) -> list[str]:
-    """What is wrong with the records: one line for each missing, half-written, truncated, altered or unknown one."""
+    """What is wrong with the records: one line for each missing, half-written, truncated, altered or unknown one.
+
+    A study that is still open lacks records by right.
+    """
     found = []
     for name, study in studies.items():
-        for config in study.configs:
+        for config in store.recorded(name, study.configs) if study.open else study.configs:
             try:
                 store.read(name, config)
             except store.RecordError as error:

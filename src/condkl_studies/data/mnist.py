@@ -77,7 +77,7 @@ def images(split: str) -> Tensor:
 def _verified(folder: Path, name: str) -> Tensor:
     sums = folder / "SHA256SUMS"
     if not sums.is_file():
-        raise DataError(f"{sums}: missing. Restore it with `git checkout -- data/mnist`.")
+        raise DataError(f"{sums}: missing. Restore it with `git checkout -- data`.")
     lines = [line.split() for line in sums.read_text().splitlines()]
     expected = {words[1]: words[0] for words in lines if len(words) == 2}
     raw = _bytes_of(folder / name)
@@ -85,7 +85,7 @@ def _verified(folder: Path, name: str) -> Tensor:
     if found != expected.get(name):
         raise DataError(
             f"{folder / name}: altered or truncated ({len(raw)} bytes). SHA-256 expected {expected.get(name)}, "
-            f"got {found}. Restore it with `git checkout -- data/mnist`."
+            f"got {found}. Restore it with `git checkout -- data`."
         )
     return _parse_idx(folder / name, raw)
 
@@ -94,21 +94,23 @@ def _bytes_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Restore it with `git checkout`.") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}). Restore it with `git checkout -- data`."
+        ) from error
 
 
 def _parse_idx(path: Path, raw: bytes) -> Tensor:
     try:
         content = gzip.decompress(raw)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: not a whole gzip file ({error}). Restore it with `git checkout`.") from error
+        raise DataError(f"{path}: not a whole gzip file ({error}). Restore it with `git checkout -- data`.") from error
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTES:
-        raise DataError(f"{path}: not an IDX file of unsigned bytes. Restore it with `git checkout`.")
+        raise DataError(f"{path}: not an IDX file of unsigned bytes. Restore it with `git checkout -- data`.")
     start = 4 + 4 * content[3]
     shape = [int(n) for n in np.frombuffer(content[4:start], dtype=">u4")]
     if len(shape) != content[3] or len(content) - start != math.prod(shape):
         raise DataError(
             f"{path}: the header declares shape {tuple(shape)}, but {len(content) - start} bytes follow. "
-            "Restore it with `git checkout`."
+            "Restore it with `git checkout -- data`."
         )
     return torch.from_numpy(np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape).copy())

@@ -39,6 +39,7 @@ class Study:
     Attributes:
         about: what they are for, a sentence in Markdown.
         configs: the runs.
+        open: whether its runs are still being trained, so that a record that is not there yet is no fault.
 
     Example:
         >>> len(study("main").configs), study("main").steps
@@ -47,6 +48,7 @@ class Study:
 
     about: str
     configs: tuple[RunConfig, ...]
+    open: bool = False
 
     @cached_property
     def steps(self) -> int:
