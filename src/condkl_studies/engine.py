@@ -100,33 +100,17 @@ def trained(config: RunConfig, state: State, compiled: bool = False) -> Iterator
 
 
 def metrics_table(state: State) -> pd.DataFrame:
-    """The record as a table, `step` first.
-
-    Example:
-        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
-        >>> metrics_table(State(model, 2, [], [], rows=[{"step": 2, "elbo": -543.2}])).columns.tolist()
-        ['step', 'elbo']
-    """
+    """The record as a table, `step` first."""
     return pd.DataFrame(state.rows)
 
 
 def compiler_found() -> bool:
-    """Whether `torch.compile` has what it needs here: CUDA or a C++ compiler.
-
-    Example:
-        >>> compiler_found() in (True, False)
-        True
-    """
+    """Whether `torch.compile` has what it needs here: CUDA or a C++ compiler."""
     return torch.cuda.is_available() or shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def machine() -> dict[str, str]:
-    """The kind of machine, on which the same run gives the same bits.
-
-    Example:
-        >>> sorted(machine())
-        ['device', 'processor', 'system', 'torch']
-    """
+    """The kind of machine, on which the same run gives the same bits."""
     return {
         "processor": _processor(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -194,12 +178,7 @@ def _packages() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the repository, or None outside one.
-
-    Example:
-        >>> commit() == commit()
-        True
-    """
+    """The commit of the repository, or None outside one."""
     command = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -72,12 +72,6 @@ def units(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1000) 
 
     Args:
         model, images, seed, chunk: as for `mean_terms`.
-
-    Example:
-        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
-        >>> found = units(model, torch.zeros(8, 784, dtype=torch.uint8), seed=0)
-        >>> [len(kl) for kl in found.kl]
-        [2, 3]
     """
     generator = seeded(seed, next(model.parameters()).device)
     means, kls = [], []

@@ -33,15 +33,7 @@ def data_folder() -> Path:
 
 
 def write_whole(path: Path, raw: bytes) -> None:
-    """Write beside `path`, then move there: a file of that name is always whole.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp(), "a-folder", "a-file")
-        >>> write_whole(file, b"all of it")
-        >>> file.read_bytes()
-        b'all of it'
-    """
+    """Write beside `path`, then move there: a file of that name is always whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(raw)
@@ -49,28 +41,12 @@ def write_whole(path: Path, raw: bytes) -> None:
 
 
 def write_json(path: Path, contents: Mapping[str, Any]) -> None:
-    """Write `contents` as JSON, whole.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp(), "numbers.json")
-        >>> write_json(file, {"steps": 500})
-        >>> json.loads(file.read_text())
-        {'steps': 500}
-    """
+    """Write `contents` as JSON, whole."""
     write_whole(path, (json.dumps(contents, indent=1, allow_nan=False) + "\n").encode())
 
 
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write files into a folder beside `folder`, which then gets its name: a folder of that name is always whole.
-
-    Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp(), "a-record")
-        >>> write_folder(folder, {"a.txt": b"a", "b.txt": b"b"})
-        >>> sorted(path.name for path in folder.iterdir())
-        ['a.txt', 'b.txt']
-    """
+    """Write files into a folder beside `folder`, which then gets its name: a folder of that name is always whole."""
     partial = folder.with_name(f"{PARTIAL}{folder.name}-{os.getpid()}")
     partial.mkdir(parents=True)
     try:

@@ -12,37 +12,19 @@ _GLOBAL = threading.Lock()  # around torch's global stream
 
 
 def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator on that device, seeded.
-
-    Example:
-        >>> generator(7).initial_seed()
-        7
-    """
+    """A generator on that device, seeded."""
     return torch.Generator(device).manual_seed(seed)
 
 
 def stream(seed: int, purpose: int, index: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator of its own for each seed, purpose and index, independent of all others.
-
-    Example:
-        >>> stream(0, 1, 2).initial_seed() == stream(0, 2, 1).initial_seed()
-        False
-    """
+    """A generator of its own for each seed, purpose and index, independent of all others."""
     entropy: Any = np.random.SeedSequence((seed, purpose, index)).generate_state(1, np.uint64)[0]
     return generator(int(entropy), device)
 
 
 @contextmanager
 def seeded_globally(seed: int) -> Iterator[None]:
-    """Seed torch's global stream, from which layers draw their first weights, and put it back afterwards.
-
-    Example:
-        >>> with seeded_globally(0):
-        ...     first = torch.rand(1)
-        >>> with seeded_globally(0):
-        ...     torch.equal(first, torch.rand(1))
-        True
-    """
+    """Seed torch's global stream, from which layers draw their first weights, and put it back afterwards."""
     with _GLOBAL, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

@@ -31,14 +31,7 @@ def runs_folder() -> Path:
 
 
 def record_folder(study: str, config: RunConfig) -> Path:
-    """Where the record of that run of that study lies, or will.
-
-    Example:
-        >>> config = RunConfig("full", skip=False, seed=0, steps=500)
-        >>> folder = record_folder("main", config)
-        >>> folder.parent.name, folder.name == config.id
-        ('main', True)
-    """
+    """Where the record of that run of that study lies, or will."""
     return runs_folder() / study / config.id
 
 
@@ -88,12 +81,7 @@ def read_study(study: str, configs: Sequence[RunConfig]) -> list[RunResult]:
 
 
 def recorded(study: str, configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """Those of the runs that have a record, whole or not, in their order.
-
-    Example:
-        >>> recorded("a study of nothing", [RunConfig("full", skip=False, seed=0, steps=500)])
-        []
-    """
+    """Those of the runs that have a record, whole or not, in their order."""
     return [config for config in configs if record_folder(study, config).exists()]
 
 
@@ -129,14 +117,7 @@ def read_folder(folder: Path) -> RunResult:
 
 
 def metrics_csv(metrics: pd.DataFrame) -> bytes:
-    """The record as CSV, with as many digits as give the same numbers back.
-
-    Example:
-        >>> print(metrics_csv(pd.DataFrame({"step": [500], "elbo": [-0.1 - 0.2]})).decode())
-        step,elbo
-        500,-0.30000000000000004
-        <BLANKLINE>
-    """
+    """The record as CSV, with as many digits as give the same numbers back."""
     return metrics.to_csv(index=False, lineterminator="\n").encode()
 
 

@@ -155,10 +155,6 @@ def batch_order(n: int, batch_size: int, steps: range, seed: int) -> Tensor:
     """Which of n images are in the batches of those steps, shape (len(steps), batch_size).
 
     Every epoch is a new permutation; the images that fill no batch are left out.
-
-    Example:
-        >>> sorted(batch_order(n=6, batch_size=3, steps=range(2), seed=0).flatten().tolist())
-        [0, 1, 2, 3, 4, 5]
     """
     per_epoch = n // batch_size
     orders = {
@@ -169,12 +165,7 @@ def batch_order(n: int, batch_size: int, steps: range, seed: int) -> Tensor:
 
 
 def summary(terms: Terms) -> dict[str, float]:
-    """Means over the images, in nats: elbo, R, A, C, and C1, C2, … where there are several conditional KLs.
-
-    Example:
-        >>> summary(Terms(R=torch.tensor([-90.0]), A=torch.tensor([2.0]), C=torch.tensor([[3.0]])))
-        {'elbo': -95.0, 'R': -90.0, 'A': 2.0, 'C': 3.0}
-    """
+    """Means over the images, in nats: elbo, R, A, C, and C1, C2, … where there are several conditional KLs."""
     return _named(_columns(terms))
 
 
@@ -185,11 +176,6 @@ def gradient_record(model: HierarchicalVAE, x: Tensor, generator: torch.Generato
         The norms `norm_R`, `norm_A` and `norm_C` of the gradients of the mean terms, the cosines `cos_RA`, `cos_RC`
         and `cos_AC` between them, and `gain_modified`, the first-order change of the batch ELBO along theta's
         direction under eq. (9).
-
-    Example:
-        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
-        >>> list(gradient_record(model, torch.zeros(5, 784), torch.Generator().manual_seed(0)))
-        ['norm_R', 'norm_A', 'norm_C', 'cos_RA', 'cos_RC', 'cos_AC', 'gain_modified']
     """
     pulls = term_gradients(model, x, generator)
     norms = {f"norm_{name}": value for name, value in pulls.norms().items()}

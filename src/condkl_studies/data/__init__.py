@@ -16,12 +16,7 @@ from condkl_studies.randomness import generator as seeded
 
 
 def names() -> list[str]:
-    """The names of all data sets.
-
-    Example:
-        >>> {"mnist", "tight"} <= set(names())
-        True
-    """
+    """The names of all data sets."""
     return [module.name for module in pkgutil.iter_modules(__path__)]
 
 
@@ -45,10 +40,6 @@ def module(name: str) -> ModuleType:
 
     Raises:
         ValueError: if there is none of that name; the error lists the known ones.
-
-    Example:
-        >>> module("tight").model.spread
-        0.1
     """
     if name.isidentifier() and find_spec(f"{__name__}.{name}"):
         return import_module(f"{__name__}.{name}")
@@ -81,11 +72,5 @@ def binarise(images: Tensor, generator: torch.Generator, dtype: torch.dtype = to
 
 
 def binarise_once(images: Tensor, seed: int = 0) -> Tensor:
-    """Binarise with one fixed draw, the same at every call (static binarisation). Shapes as for `binarise`.
-
-    Example:
-        >>> grey = torch.full((4,), 128, dtype=torch.uint8)
-        >>> torch.equal(binarise_once(grey), binarise_once(grey))
-        True
-    """
+    """Binarise with one fixed draw, the same at every call (static binarisation). Shapes as for `binarise`."""
     return binarise(images, seeded(seed, images.device))

@@ -15,9 +15,5 @@ def images(split: str) -> Tensor:
 
     Raises:
         ValueError, DataError: as for `mnist`.
-
-    Example:
-        >>> images("test").shape
-        torch.Size([10000, 784])
     """
     return mnist(split, data_folder() / "fashion-mnist").images

@@ -66,10 +66,6 @@ def images(split: str) -> Tensor:
 
     Raises:
         ValueError, DataError: as for `mnist`.
-
-    Example:
-        >>> images("validation").shape
-        torch.Size([10000, 784])
     """
     return mnist(split).images
 

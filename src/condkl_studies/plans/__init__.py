@@ -57,22 +57,12 @@ class Study:
 
 
 def names() -> list[str]:
-    """The names of all studies.
-
-    Example:
-        >>> {"main", "long"} <= set(names())
-        True
-    """
+    """The names of all studies."""
     return [module.name for module in pkgutil.iter_modules(__path__)]
 
 
 def studies() -> dict[str, Study]:
-    """All studies by name.
-
-    Example:
-        >>> sum(len(study.configs) for study in studies().values()) >= 174
-        True
-    """
+    """All studies by name."""
     return {name: study(name) for name in names()}
 
 
