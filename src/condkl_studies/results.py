@@ -152,13 +152,45 @@ def paired(table: pd.DataFrame, column: str, one: Mapping[str, Any], other: Mapp
     return interval((values[0] - values[1]).dropna())
 
 
-def bands(table: pd.DataFrame, column: str, by: Sequence[str] = ("method",)) -> pd.DataFrame:
+def minus(table: pd.DataFrame, column: str, method: str, reference: str = "full", **settings: Any) -> Interval:
+    """The paired difference of two methods, `paired` with the same settings for both.
+
+    Example:
+        >>> table = pd.DataFrame({"method": ["full", "full", "modified", "modified"], "seed": [0, 1, 0, 1],
+        ...                       "elbo": [-90.0, -91.0, -91.5, -92.5]})
+        >>> print(minus(table, "elbo", "modified"))
+        −1.50 ± 0.00
+    """
+    return paired(table, column, settings | {"method": method}, settings | {"method": reference})
+
+
+def differences(table: pd.DataFrame, column: str, reference: str = "full") -> pd.DataFrame:
+    """The rows of all methods but one, with `difference`: the value minus that of `reference` in the same pair.
+
+    Args:
+        table: as `frame` or `curves` gives it. Rows of one decoder, seed and, if there is one, epoch are a pair.
+        column: of the table.
+        reference: a method.
+
+    Example:
+        >>> table = pd.DataFrame({"decoder": "p(x|u)", "method": ["full", "modified"], "seed": 0, "elbo": [-90, -91.5]})
+        >>> differences(table, "elbo")["difference"].tolist()
+        [-1.5]
+    """
+    keys = [name for name in ("decoder", "seed", "epoch") if name in table]
+    base = table[table["method"] == reference].set_index(keys)[column]
+    others = table[table["method"] != reference].join(base.rename("difference"), on=keys)
+    return others.assign(difference=others[column] - others["difference"])
+
+
+def bands(table: pd.DataFrame, column: str, by: Sequence[str] = ("method",), geometric: bool = False) -> pd.DataFrame:
     """Means over seeds for each epoch with their 95% intervals: `by`, `epoch`, `mean`, `low`, `high`.
 
     Args:
         table: as `curves` gives it.
         column: of the table; epochs without it are left out.
         by: the settings that keep curves apart.
+        geometric: whether mean and interval are taken of the logarithm, and given without it.
 
     Example:
         >>> table = pd.DataFrame({"method": "full", "epoch": 1.0, "val_elbo": [-101.0, -102.0, -103.0]})
@@ -167,8 +199,9 @@ def bands(table: pd.DataFrame, column: str, by: Sequence[str] = ("method",)) -> 
     """
     rows = []
     for key, group in table.dropna(subset=[column]).groupby([*by, "epoch"], sort=False):
-        found = interval(group[column])
-        rows.append([*(key if isinstance(key, tuple) else (key,)), found.mean, found.low, found.high])
+        found = interval(np.log10(group[column]) if geometric else group[column])
+        ends = np.array([found.mean, found.low, found.high])
+        rows.append([*(key if isinstance(key, tuple) else (key,)), *(10**ends if geometric else ends)])
     return pd.DataFrame(rows, columns=[*by, "epoch", "mean", "low", "high"])
 
 

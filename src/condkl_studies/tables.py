@@ -1,0 +1,117 @@
+"""Tables of results: means and paired differences as text, the account of an upper layer, and the true evidence."""
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import pandas as pd
+import torch
+
+from condkl_studies import plans, store
+from condkl_studies.data import load
+from condkl_studies.results import Interval, interval, minus, where
+from condkl_studies.synthetic import known_model
+
+
+def in_order(table: pd.DataFrame, **orders: Collection[Any]) -> pd.DataFrame:
+    """The rows whose settings are listed, in the order of the lists.
+
+    Example:
+        >>> table = pd.DataFrame({"method": ["modified", "lambda_drop", "full"]})
+        >>> in_order(table, method=("full", "modified"))["method"].tolist()
+        ['full', 'modified']
+    """
+    for name, values in orders.items():
+        table = table[table[name].isin(list(values))]
+    return table.sort_values(list(orders), key=lambda c: c.map({v: i for i, v in enumerate(orders[str(c.name)])}))
+
+
+def summary(table: pd.DataFrame, columns: Mapping[str, str], by: Sequence[str] = ("decoder", "method")) -> pd.DataFrame:
+    """Means over seeds with 95% intervals, as text; counts of active units with one decimal, and – for what is missing.
+
+    Args:
+        table: as `results.frame` gives it.
+        columns: of the table, and what to call them.
+        by: the settings that keep rows apart.
+
+    Example:
+        >>> table = pd.DataFrame({"method": "full", "elbo": [-90.0, -92.0], "active_v": [2, 4]})
+        >>> summary(table, {"elbo": "ELBO", "active_v": "active v"}, ["method"]).loc["full"].tolist()
+        ['−91.00 ± 12.71', '3.0 ± 12.7']
+    """
+    rows = {
+        key if len(by) > 1 else key[0]: {
+            label: f"{interval(group[name]):.{1 if 'active' in name else 2}f}" if group[name].notna().all() else "–"
+            for name, label in columns.items()
+        }
+        for key, group in table.groupby(list(by), sort=False)
+    }
+    return pd.DataFrame(rows).T.rename_axis(list(by))
+
+
+def against(table: pd.DataFrame, columns: Mapping[str, str], reference: str = "full") -> pd.DataFrame:
+    """Paired differences of every other method from one, with each decoder, as text.
+
+    Args:
+        table: as `results.frame` gives it.
+        columns: of the table, and what to call them.
+        reference: a method.
+
+    Example:
+        >>> table = pd.DataFrame({"decoder": "p(x|u)", "method": ["full", "full", "modified", "modified"],
+        ...                       "seed": [0, 1, 0, 1], "elbo": [-90.0, -91.0, -91.5, -92.5]})
+        >>> against(table, {"elbo": "ELBO"}).to_dict()
+        {'ELBO': {('p(x|u)', 'modified'): '−1.50 ± 0.00'}}
+    """
+    rows = {
+        (decoder, method): {
+            label: f"{minus(table, name, method, reference, decoder=decoder):+.2f}" for name, label in columns.items()
+        }
+        for decoder, method in table[["decoder", "method"]].drop_duplicates().itertuples(index=False)
+        if method != reference and reference in set(where(table, decoder=decoder)["method"])
+    }
+    return pd.DataFrame(rows).T.rename_axis(["decoder", "method"])
+
+
+def balance(table: pd.DataFrame, **settings: Any) -> dict[str, Interval]:
+    """What a living upper layer earns, and the λ below which theta's account of it is negative: means over seeds.
+
+    The living layer is the full gradient's, the dead one that of eq. (9).
+
+    Example:
+        >>> table = pd.DataFrame({"method": ["full", "full", "modified", "modified"], "seed": [0, 1, 0, 1],
+        ...                       "R": [-80, -80, -81, -81], "A": [6, 6, 0, 0], "C": [14, 14, 24, 24]})
+        >>> print(balance(table)["λ*"])  # (6 - 1) / 10
+        0.50 ± 0.00
+    """
+    alive, dead = (
+        where(table, method=method, **settings).set_index("seed")[["R", "A", "C"]] for method in ("full", "modified")
+    )
+    saved, gained = dead["C"] - alive["C"], alive["R"] - dead["R"]
+    return {
+        "A": interval(alive["A"]),
+        "ΔC": interval(saved),
+        "ΔR": interval(gained),
+        "earned at λ = 1": interval(gained + saved - alive["A"]),
+        "at λ = ½": interval(gained + saved / 2 - alive["A"]),
+        "λ*": interval((alive["A"] - gained) / saved),
+    }
+
+
+@cache
+def true_evidence() -> pd.DataFrame:
+    """Mean log evidence of the models that made the data of `controlled`, in nats, by quadrature on the test images.
+
+    Returns:
+        A row for each data set. `all` is over all images, `estimated` over those that have a likelihood estimate, and
+        `deviation` is how far the mean over 100 images is from that on a finer grid.
+    """
+    rows = {}
+    for config in plans.study("controlled").configs:
+        if config.data not in rows:
+            model, x = known_model(config.data), load(config.data, "test").float() / 255
+            chosen = torch.as_tensor(store.read("controlled", config).samples["likelihood_image"])
+            found, finer = model.log_evidence(x, step=0.8), model.log_evidence(x[:100])
+            off = (found[:100] - finer).mean().abs()
+            rows[config.data] = [float(value) for value in (found.mean(), found[chosen].mean(), off)]
+    return pd.DataFrame(rows, index=["all", "estimated", "deviation"]).T
