@@ -7,7 +7,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 #: A colour for each way to train. Those of one figure are told apart by readers with any common colour blindness, and
-#: all stand out from white (tests/test_plots.py measures both).
+#: all stand out from white (the tests measure both).
 COLOURS = {
     "full": "#0072B2",
     "modified": "#D55E00",
@@ -23,13 +23,11 @@ COLOURS = {
     "prior_mixture": "#880048",
     "full, phi x5": "#4400A0",
 }
-#: What figures and tables call each way to train.
+#: What figures and tables call each way to train; `name_of` has the rest.
 NAMES = {
     "full": "full gradient",
     "modified": "eq. (9)",
     "lambda=0.5": "λ = ½",
-    "lambda=0.7": "λ = 0.7",
-    "lambda=0.9": "λ = 0.9",
     "lambda_warm_up": "λ rising",
     "lambda_drop": "λ falling",
     "kl_warm_up": "KL warm-up",
@@ -37,6 +35,26 @@ NAMES = {
     "prior_mixture": "φ on p(v) too",
     "full, phi x5": "φ five times faster",
 }
+
+
+def name_of(method: str) -> str:
+    """What figures and tables call a way to train; one without a name of its own is called as it is written.
+
+    Example:
+        >>> name_of("modified"), name_of("lambda=0.7"), name_of("label_smoothing")
+        ('eq. (9)', 'λ = 0.7', 'label smoothing')
+    """
+    return NAMES.get(method, method.replace("lambda=", "λ = ").replace("_", " "))
+
+
+def colour_of(method: str) -> str:
+    """The colour of a way to train; those without one of their own share one.
+
+    Example:
+        >>> colour_of("lambda=0.7") == COLOURS["interpolated"]
+        True
+    """
+    return COLOURS.get(method, COLOURS["interpolated" if method.startswith("lambda=") else "other"])
 
 
 def use_style() -> None:
