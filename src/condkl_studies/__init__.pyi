@@ -1,5 +1,6 @@
 from . import data as data
 from . import plans as plans
+from . import predictions as predictions
 from . import results as results
 from . import store as store
 from .config import RunConfig as RunConfig

@@ -12,15 +12,15 @@ from colorspacious import cspace_convert
 from matplotlib.colors import to_hex, to_rgb
 from nbclient import NotebookClient
 
-from condkl.objectives import OBJECTIVES
-from condkl_book.style import COLOURS, NAMES, in_nats, use_style
+from condkl_book.style import COLOURS, NAMES, colour_of, in_nats, name_of, use_style
+from condkl_studies import plans
 
 # The colours that stand side by side in a figure.
 TOGETHER = [
-    ("full", "modified", "half", "lambda_warm_up"),
+    ("full", "modified", "lambda=0.5", "lambda_warm_up"),
     ("full", "modified", "lambda_drop", "lambda_warm_up"),
-    ("full", "modified", "kl_warm_up", "free_bits", "fast_phi", "prior_mixture"),
-    ("full", "modified", "half", "exact", "other", "muted"),
+    ("full", "modified", "kl_warm_up", "free_bits", "full, phi x5", "prior_mixture"),
+    ("full", "modified", "lambda=0.5", "exact", "other", "muted"),
     ("full", "modified", "lambda_warm_up", "exact", "muted"),
     ("full", "modified", "interpolated", "exact"),
 ]
@@ -34,14 +34,29 @@ def _restored():
     plt.close("all")
 
 
-def test_every_objective_has_a_colour_and_a_name():
-    assert set(OBJECTIVES) <= set(COLOURS)
-    assert set(OBJECTIVES) <= set(NAMES)
+def test_every_way_to_train_that_has_a_name_has_a_colour_of_its_own():
+    assert set(NAMES) <= set(COLOURS)
+    assert {"full", "modified", "lambda_warm_up", "kl_warm_up"} <= set(NAMES)
+    assert (name_of("full"), colour_of("full")) == (NAMES["full"], COLOURS["full"])
+
+
+def test_no_two_methods_of_the_studies_share_a_name():
+    methods = {config.method for study in plans.studies().values() for config in study.configs}
+    assert len({name_of(method) for method in methods}) == len(methods)
+
+
+def test_an_objective_that_is_added_needs_no_line():
+    assert name_of("layer_norm") == "layer norm"
+    assert colour_of("layer_norm") == colour_of("full, phi x3") == COLOURS["other"]
+    assert (name_of("lambda=0.25"), colour_of("lambda=0.25")) == ("λ = 0.25", COLOURS["interpolated"])
 
 
 def test_a_notebook_shows_its_figures_as_vectors_and_as_pixels(monkeypatch):
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel has its own
-    cells = ["import matplotlib.pyplot as plt, condkl_book.style; condkl_book.style.use_style()", "plt.plot([1, 2]); plt.show()"]
+    cells = [
+        "import matplotlib.pyplot as plt, condkl_book.style; condkl_book.style.use_style()",
+        "plt.plot([1, 2]); plt.show()",
+    ]
     notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
     NotebookClient(notebook, kernel_name="python3").execute()
     (shown,) = notebook.cells[1].outputs

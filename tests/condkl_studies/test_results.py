@@ -1,9 +1,6 @@
 """Recorded runs as tables: the right figures of the right runs, intervals that cover, and pairs by seed."""
 
-import base64
-import io
 import math
-import re
 import shutil
 from dataclasses import replace
 
@@ -14,14 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from condkl_studies import results
-from condkl_studies.results import Interval, bands, curves, interval, paired, runs, source, where
-from condkl_studies import store
+from condkl_studies import plans, store
 from condkl_studies.config import RunConfig
-from condkl_studies.engine import RunResult
-from condkl_studies.plans import EPOCH
+from condkl_studies.plans import EPOCH, Study
+from condkl_studies.records import RunResult
+from condkl_studies.results import Interval, bands, curves, differences, frame, interval, minus, paired, where
 
-RECORDED = store.runs_folder() / "main" / results.STUDIES["main"][0].id
+RECORDED = store.record_folder("main", plans.study("main").configs[0])
 BASE = RunConfig("full", skip=False, seed=0, steps=3 * EPOCH, every=EPOCH, likelihood_images=2, likelihood_samples=1)
 CONFIGS = [
     replace(BASE, seed=seed, **way)
@@ -41,22 +37,24 @@ def record(config):
         "seconds": {"training": 3000.0, "evaluation": 600.0},
         "machine": {"processor": "a processor", "device": "cpu"},
         "commit": "0123456789abcdef",
-        "sources": "fedcba9876543210",
         "finished": "2026-11-22T00:00:00+00:00",
     }
     return RunResult(config, metrics, samples, provenance)
 
 
 @pytest.fixture(autouse=True)
-def study(tmp_path, monkeypatch):
+def planned(tmp_path, monkeypatch):
+    """A study `some` of these runs, and others that a test adds."""
     monkeypatch.setenv("CONDKL_DATA", str(tmp_path))
-    monkeypatch.setitem(results.STUDIES, "some", CONFIGS)
+    studies = {"some": Study("Some runs.", tuple(CONFIGS))}
+    monkeypatch.setattr(plans, "study", studies.__getitem__)
     for config in CONFIGS:
         store.write("some", record(config))
+    return studies
 
 
 def test_a_row_for_each_run_with_its_own_figures():
-    table = runs("some")
+    table = frame("some")
     assert table["run"].tolist() == [config.id for config in CONFIGS]
     own = np.arange(len(CONFIGS))
     for column, values in {
@@ -69,28 +67,28 @@ def test_a_row_for_each_run_with_its_own_figures():
         "seed": own // 5,
     }.items():
         np.testing.assert_allclose(table[column].astype(float), values)
-    assert table["way"].tolist() == ["full", "modified", "fast_phi", "full", "full"] * 3
+    assert table["method"].tolist() == ["full", "modified", "full, phi x5", "full", "full"] * 3
     assert table["decoder"].tolist() == ["p(x|u)", "p(x|u)", "p(x|u)", "p(x|u,v)", "one layer"] * 3
 
 
-def test_a_run_without_likelihoods_has_none(monkeypatch):
+def test_a_run_without_likelihoods_has_none(planned):
     config = replace(BASE, likelihood_images=0, likelihood_samples=0)
     result = record(BASE)
     del result.samples["log_likelihood"]
-    monkeypatch.setitem(results.STUDIES, "other", [config])
+    planned["other"] = Study("One run.", (config,))
     store.write("other", replace(result, config=config))
-    assert math.isnan(runs("other")["log_likelihood"].item())
+    assert math.isnan(frame("other")["log_likelihood"].item())
 
 
-def test_likelihoods_of_all_images_are_compared_on_those_that_other_runs_have(monkeypatch):
+def test_likelihoods_of_all_images_are_compared_on_those_that_other_runs_have(planned):
     config = replace(BASE, likelihood_images=10_000, likelihood_samples=5)
     result = record(BASE)
     result.samples["log_likelihood"] = np.random.default_rng(0).normal(size=10_000)
-    monkeypatch.setitem(results.STUDIES, "other", [config])
+    planned["other"] = Study("One run.", (config,))
     store.write("other", replace(result, config=config))
     images = store.read_folder(RECORDED).samples["likelihood_image"]
     want = result.samples["log_likelihood"][images].mean()
-    np.testing.assert_allclose(runs("other")["log_likelihood"].item(), want)
+    np.testing.assert_allclose(frame("other")["log_likelihood"].item(), want)
 
 
 def test_curves_have_a_row_for_each_epoch_of_each_run():
@@ -104,14 +102,14 @@ def test_curves_have_a_row_for_each_epoch_of_each_run():
 
 def test_a_missing_run_is_an_error_that_names_the_command():
     shutil.rmtree(store.record_folder("some", CONFIGS[4]))
-    for table in (runs, curves):
+    for table in (frame, curves):
         with pytest.raises(store.RecordError, match="make study NAME=some"):
             table("some")
 
 
 def test_a_setting_that_no_run_has_is_an_error():
     with pytest.raises(ValueError, match="settings: expected those of some row"):
-        where(runs("some"), way="full", seed=17)
+        where(frame("some"), method="full", seed=17)
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=9))
@@ -141,52 +139,60 @@ def test_an_interval_is_written_with_a_minus_and_its_half_width():
 
 
 def test_pairs_are_by_seed_whatever_the_order():
-    table = runs("some").sample(frac=1, random_state=1)
-    found = paired(table, "elbo", {"way": "modified"}, {"way": "full", "decoder": "p(x|u)"})
+    table = frame("some").sample(frac=1, random_state=1)
+    found = paired(table, "elbo", {"method": "modified"}, {"method": "full", "decoder": "p(x|u)"})
     assert (found.mean, found.half, found.n) == (-1.0, 0.0, 3)
 
 
 def test_only_common_seeds_are_paired():
-    table = runs("some")
-    table = table[~((table["way"] == "modified") & (table["seed"] == 2))]
-    assert paired(table, "elbo", {"way": "modified"}, {"way": "full", "decoder": "p(x|u)"}).n == 2
+    table = frame("some")
+    table = table[~((table["method"] == "modified") & (table["seed"] == 2))]
+    assert paired(table, "elbo", {"method": "modified"}, {"method": "full", "decoder": "p(x|u)"}).n == 2
 
 
 def test_a_setting_with_a_seed_twice_is_an_error():
     with pytest.raises(ValueError, match="one run a seed"):
-        paired(runs("some"), "elbo", {"way": "modified"}, {"way": "full"})
+        paired(frame("some"), "elbo", {"method": "modified"}, {"method": "full"})
+
+
+def test_a_difference_of_methods_is_that_of_the_pairs_of_both_settings():
+    table = where(frame("some"), decoder="p(x|u)")
+    assert minus(table, "elbo", "modified") == paired(table, "elbo", {"method": "modified"}, {"method": "full"})
+    assert minus(frame("some"), "elbo", "modified", decoder="p(x|u)").mean == -1.0
+    assert minus(table, "elbo", "full", "modified", data="mnist").mean == 1.0
+
+
+def test_differences_are_row_by_row_from_the_same_seed_and_epoch():
+    table = where(curves("some"), decoder="p(x|u)").sample(frac=1, random_state=1)
+    found = differences(table.assign(elbo=table["elbo"] * table["epoch"]), "elbo")
+    assert set(found["method"]) == {"modified", "full, phi x5"}
+    steps = found["method"].map({"modified": -1.0, "full, phi x5": -2.0})
+    np.testing.assert_allclose(found["difference"], steps * found["epoch"])
+    ends = differences(where(frame("some"), decoder="p(x|u)"), "elbo", reference="modified")
+    assert ends["difference"].tolist() == [1.0, -1.0] * 3
+
+
+def test_a_geometric_band_is_that_of_the_logarithm():
+    table = pd.DataFrame({"method": "full", "epoch": 1, "A": [0.1, 1.0, 10.0]})
+    found, log = bands(table, "A", geometric=True), bands(table.assign(A=np.log10(table["A"])), "A")
+    ends = ["mean", "low", "high"]
+    np.testing.assert_allclose(found[ends], 10 ** log[ends])
+    np.testing.assert_allclose(found["mean"], 1.0)
 
 
 def test_bands_are_intervals_over_seeds_at_each_epoch():
-    table = bands(curves("some"), "elbo", ["way", "decoder"])
+    table = bands(curves("some"), "elbo", ["method", "decoder"])
     assert len(table) == 5 * 3
-    row = where(table, way="full", decoder="one layer", epoch=2).iloc[0]
+    row = where(table, method="full", decoder="one layer", epoch=2).iloc[0]
     want = interval([-6.0, -11.0, -16.0])
     assert (row["mean"], row["low"], row["high"]) == (want.mean, want.low, want.high)
-    assert set(bands(curves("some"), "val_elbo", ["way", "decoder"])["epoch"]) == {3}
+    assert set(bands(curves("some"), "val_elbo", ["method", "decoder"])["epoch"]) == {3}
 
 
-def test_the_source_names_runs_seeds_hardware_and_commit_and_holds_the_data():
-    table = where(curves("some"), decoder="p(x|u)", way="modified")
-    shown = source(table[["epoch", "elbo"]], "a-name", table)
-    assert str(shown) == ("3 recorded runs of some, seeds 0 to 2, on a processor (cpu), 3.0 hours in all")
-    html = shown._repr_mimebundle_()["text/html"]
-    assert "commit <code>01234567</code>" in html
-    assert all(f"<code>{config.id[:8]}</code>" in html for config in CONFIGS if config.objective == "modified")
-    (coded,) = re.findall(r'download="a-name.csv" href="data:text/csv;base64,([^"]+)"', html)
-    again = pd.read_csv(io.BytesIO(base64.b64decode(coded)))
-    pd.testing.assert_frame_equal(again, table[["epoch", "elbo"]].reset_index(drop=True), check_dtype=False, rtol=1e-5)
-
-
-def test_the_ids_of_two_studies_stand_apart(monkeypatch):
-    monkeypatch.setitem(results.STUDIES, "other", CONFIGS[:1])
-    store.write("other", record(CONFIGS[0]))
-    table = pd.concat([where(runs("some"), way="modified", seed=0), runs("other")])
-    html = source(table, "a-name", table)._repr_mimebundle_()["text/html"]
-    for study, config in (("some", CONFIGS[1]), ("other", CONFIGS[0])):
-        assert f"<code>data/runs/{study}</code>: <code>{config.id[:8]}</code></p>" in html
-
-
-def test_a_source_of_one_seed_says_so():
-    table = where(runs("some"), decoder="one layer", seed=1)
-    assert str(source(table, "one", table)).startswith("1 recorded run of some, seed 1, on")
+def test_results_that_were_made_here_are_a_table_too():
+    made = [record(CONFIGS[0]), record(CONFIGS[2])]
+    assert frame(made)[["study", "method", "phi_rate"]].values.tolist() == [
+        ["", "full", 1.0],
+        ["", "full, phi x5", 5.0],
+    ]
+    assert curves(made, "some")["study"].value_counts().to_dict() == {"": 6, "some": 45}
