@@ -1,17 +1,17 @@
 """What was expected of the studies, written down before their runs, and whether it held.
 
-Each module of this package has the predictions of a section of their page, each of them one function under
-`predicts`, which has its number, its statement and all that is known of it. The function's parameters say what it is
-judged by: `main` stands for `results.frame("main")`, `main_curves` for `results.curves("main")`, and `evidence` for
-`tables.true_evidence()`. It returns whether the statement holds, and what was found, in words. A statement is never
-changed once a run of a study exists that it is judged by.
+Each module of this package has the predictions of a section of their page, each a function under `predicts`. Its
+docstring is the statement as it was committed, in Markdown. Its parameters say what it is judged by: `main` stands for
+`results.frame("main")`, `main_curves` for `results.curves("main")`, and `evidence` for `tables.true_evidence()`. It
+returns whether the statement holds, and what was found, in words. A statement is never changed once a run exists of a
+study that it is judged by.
 """
 
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from importlib import import_module
 
 import numpy as np
@@ -23,7 +23,7 @@ from condkl_studies.results import Interval, minus
 Judged = tuple[bool | np.bool, str]
 Judge = Callable[..., Judged]
 DECODERS = PLAIN, SKIP = "p(x|u)", "p(x|u,v)"
-_CURVES, _EVIDENCE = "_curves", "evidence"
+_CURVES, _EVIDENCE, _REASON = "_curves", "evidence", " *Reason:* "
 
 
 @dataclass(frozen=True)
@@ -48,44 +48,49 @@ class Prediction:
 
     Attributes:
         number: on the page and in the text.
-        statement: in Markdown, as it was committed.
-        reason: the same, or "".
-        date: of the commit.
-        commit: the first digits of the commit that brought it, or "" where that has no name yet.
+        judge: the function.
+        date: of the commit that brought it.
+        commit: its first digits, or "" where it has no name yet.
         foreshadowed: what had shown it before it was written down, or "".
         loose: why its bound could hardly be missed, or "".
-        judge: the function.
     """
 
     number: int
-    statement: str
-    reason: str
+    judge: Judge
     date: str
     commit: str
     foreshadowed: str
     loose: str
-    judge: Judge
 
     @property
     def text(self) -> str:
         """Statement and reason, as the page has them."""
-        return self.statement + (f" *Reason:* {self.reason}" if self.reason else "")
+        return " ".join((self.judge.__doc__ or "").split())
+
+    @property
+    def statement(self) -> str:
+        """The text without its reason."""
+        return self.text.partition(_REASON)[0]
+
+    @property
+    def reason(self) -> str:
+        """Why it was expected, or ""."""
+        return self.text.partition(_REASON)[2]
 
     @property
     def section(self) -> str:
         """The name of its module."""
         return self.judge.__module__.rpartition(".")[2]
 
-    @cached_property
+    @property
     def reads(self) -> tuple[str, ...]:
         """The names of the tables that it is judged by."""
         return tuple(inspect.signature(self.judge).parameters)
 
     @property
-    def studies(self) -> tuple[str, ...]:
+    def studies(self) -> list[str]:
         """The names of the studies behind these tables."""
-        named = (name.removesuffix(_CURVES) for name in self.reads if name != _EVIDENCE)
-        return tuple(dict.fromkeys(named))
+        return list(dict.fromkeys(name.removesuffix(_CURVES) for name in self.reads if name != _EVIDENCE))
 
     def verdict(self, read: Mapping[str, pd.DataFrame]) -> Verdict:
         """Judge it by tables of these names."""
@@ -94,17 +99,10 @@ class Prediction:
 
 
 def prediction(
-    number: int,
-    statement: str,
-    reason: str = "",
-    *,
-    date: str,
-    commit: str = "",
-    foreshadowed: str = "",
-    loose: str = "",
+    number: int, *, date: str, commit: str = "", foreshadowed: str = "", loose: str = ""
 ) -> Callable[[Judge], Prediction]:
     """Make a prediction of the function that judges it."""
-    return lambda judge: Prediction(number, statement, reason, date, commit, foreshadowed, loose, judge)
+    return lambda judge: Prediction(number, judge, date, commit, foreshadowed, loose)
 
 
 def predictions() -> list[Prediction]:
@@ -112,7 +110,7 @@ def predictions() -> list[Prediction]:
 
     Example:
         >>> predictions()[0].studies
-        ('main',)
+        ['main']
     """
     modules = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     found = [one for module in modules for one in vars(module).values() if isinstance(one, Prediction)]
@@ -125,13 +123,13 @@ def verdicts() -> dict[int, Verdict]:
     Raises:
         RecordError: if a record is broken. One that is missing leaves its predictions open.
     """
-    read = cache(_table)  # each table once
-    found = {}
+    read, found = cache(_table), {}  # each table once
     for one in predictions():
-        missing = [words for study in one.studies if (words := _missing(study))]
-        found[one.number] = (
-            Verdict(None, " ".join(missing)) if missing else one.verdict({name: read(name) for name in one.reads})
-        )
+        missing = " ".join(filter(None, map(_missing, one.studies)))
+        if missing:
+            found[one.number] = Verdict(None, missing)
+        else:
+            found[one.number] = one.verdict({name: read(name) for name in one.reads})
     return found
 
 

@@ -17,44 +17,37 @@ CURES = {
 }
 
 
-@predicts(
-    13,
-    r"**Each keeps $v$ alive with $p(x \given u)$:** $A > 1$ in every seed.",
-    "all of them follow the full gradient at the end, or never leave it.",
-)
+@predicts(13)
 def _each_keeps_the_layer(cures: DataFrame) -> Judged:
+    r"""**Each keeps $v$ alive with $p(x \given u)$:** $A > 1$ in every seed. *Reason:* all of them follow the full
+    gradient at the end, or never leave it.
+    """
     least = {name: where(cures, method=method, decoder=PLAIN).val_A.min() for method, name in CURES.items()}
     return all(A > 1 for A in least.values()), (
         f"the least A over seeds with p(x|u) is {', '.join(f'{A:.2f} ({name})' for name, A in least.items())} nats."
     )
 
 
-@predicts(
-    14,
-    "**Free bits hold $A$ at their floor or above:** $A > 2.5$ in every seed, both decoders.",
-)
+@predicts(14)
 def _free_bits_hold_their_floor(cures: DataFrame) -> Judged:
+    """**Free bits hold $A$ at their floor or above:** $A > 2.5$ in every seed, both decoders."""
     held = [where(cures, method="free_bits", decoder=decoder).val_A for decoder in DECODERS]
     plain, skip = (f"{A.min():.2f} to {A.max():.2f}" for A in held)
     return all((A > 2.5).all() for A in held), (f"with free bits A is {plain} nats with p(x|u), {skip} with p(x|u,v).")
 
 
-@predicts(
-    15,
-    r"**A warm-up of the KL terms leaves more units of $v$ active** than the full gradient, with $p(x \given u)$.",
-)
+@predicts(15)
 def _a_warm_up_leaves_more_units(cures: DataFrame, main: DataFrame) -> Judged:
+    r"""**A warm-up of the KL terms leaves more units of $v$ active** than the full gradient, with $p(x \given u)$."""
     more = minus(pd.concat([cures, main]), "active_v", "kl_warm_up", decoder=PLAIN)
     return more.low > 0, (f"the KL warm-up has {more:+.1f} more active units of v than the full gradient, with p(x|u).")
 
 
-@predicts(
-    16,
-    r"**Training $\phi$ on the prior too costs ELBO**, but less than 2 nats against the full gradient, with both "
-    "decoders.",
-    "capacity goes to $v$ that the data never ask for.",
-)
+@predicts(16)
 def _phi_on_the_prior_costs_little(cures: DataFrame, main: DataFrame) -> Judged:
+    r"""**Training $\phi$ on the prior too costs ELBO**, but less than 2 nats against the full gradient, with both
+    decoders. *Reason:* capacity goes to $v$ that the data never ask for.
+    """
     found = gaps(pd.concat([cures, main]), "elbo", "prior_mixture")
     return all(gap.high < 0 and gap.mean > -2 for gap in found), " ".join(
         f"With {decoder}, φ on p(v) too minus full is {gap:+.2f} nats of test ELBO: "
@@ -64,13 +57,11 @@ def _phi_on_the_prior_costs_little(cures: DataFrame, main: DataFrame) -> Judged:
     )
 
 
-@predicts(
-    17,
-    r"**The best cure is not behind {eq}`eq-9`.** With $p(x \given u)$ the cure of highest mean test ELBO has an ELBO "
-    "that is above that of {eq}`eq-9`. We expect the warm-up of the KL terms to be that cure.",
-    loose="It takes the best of four, all of which follow the full gradient at the end.",
-)
+@predicts(17, loose="It takes the best of four, all of which follow the full gradient at the end.")
 def _the_best_cure_is_not_behind(cures: DataFrame, main: DataFrame) -> Judged:
+    r"""**The best cure is not behind {eq}`eq-9`.** With $p(x \given u)$ the cure of highest mean test ELBO has an ELBO
+    that is above that of {eq}`eq-9`. We expect the warm-up of the KL terms to be that cure.
+    """
     means = {method: where(cures, method=method, decoder=PLAIN).elbo.mean() for method in CURES}
     best = max(means, key=lambda method: means[method])
     gap = minus(pd.concat([cures, main]), "elbo", best, "modified", decoder=PLAIN)

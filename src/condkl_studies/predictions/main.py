@@ -10,35 +10,29 @@ from condkl_studies.results import bands, differences, interval, minus, where
 predicts = partial(prediction, date="22 November 2026", commit="0ad986a")
 
 
-@predicts(
-    1,
-    r"**With $p(x \given u)$, {eq}`eq-9` loses the upper layer.** $A < 0.1$ and no active unit of $v$, in every seed.",
-    r"{eq}`eq-9` tempers the posterior of $v$ with the exponent $\rho = \sigma^2/(\sigma^2 + \beta)$. A decoder of "
-    r"sharp images has a $\sigma^2$ that is small against the spread $\beta$ of $u$ given $v$, so $\rho$ is near 0. A "
-    r"direction needs a variance above $(\sigma^2 + \beta)/\rho$ to survive.",
-    foreshadowed="Early looks on the page lost the layer each time, and so did chapter 5.",
-)
+@predicts(1, foreshadowed="Early looks on the page lost the layer each time, and so did chapter 5.")
 def _the_upper_layer_is_lost(main: DataFrame) -> Judged:
+    r"""**With $p(x \given u)$, {eq}`eq-9` loses the upper layer.** $A < 0.1$ and no active unit of $v$, in every seed.
+    *Reason:* {eq}`eq-9` tempers the posterior of $v$ with the exponent $\rho = \sigma^2/(\sigma^2 + \beta)$. A decoder
+    of sharp images has a $\sigma^2$ that is small against the spread $\beta$ of $u$ given $v$, so $\rho$ is near 0. A
+    direction needs a variance above $(\sigma^2 + \beta)/\rho$ to survive.
+    """
     return lost(main)
 
 
-@predicts(
-    2,
-    r"**With $p(x \given u)$, the full gradient keeps it.** $A > 2$ and at least 3 active units of $v$, in every seed.",
-    foreshadowed="Chapter 5 had A at several nats after one epoch.",
-)
+@predicts(2, foreshadowed="Chapter 5 had A at several nats after one epoch.")
 def _the_full_gradient_keeps_it(main: DataFrame) -> Judged:
+    r"""**With $p(x \given u)$, the full gradient keeps it.** $A > 2$ and at least 3 active units of
+    $v$, in every seed.
+    """
     return kept(main)
 
 
-@predicts(
-    3,
-    r"**With $p(x \given u, v)$, {eq}`eq-9` keeps part of it.** $A > 1$ and at least one active unit of $v$ in every "
-    "seed, and $A$ below that of the full gradient.",
-    "what $v$ sends to $x$ directly is not tempered.",
-    foreshadowed="Chapter 5 kept a part after one epoch, and less than under the full gradient.",
-)
+@predicts(3, foreshadowed="Chapter 5 kept a part after one epoch, and less than under the full gradient.")
 def _with_skip_a_part_is_kept(main: DataFrame) -> Judged:
+    r"""**With $p(x \given u, v)$, {eq}`eq-9` keeps part of it.** $A > 1$ and at least one active unit of $v$ in every
+    seed, and $A$ below that of the full gradient. *Reason:* what $v$ sends to $x$ directly is not tempered.
+    """
     part = where(main, method="modified", decoder=SKIP)
     less = minus(main, "val_A", "modified", decoder=SKIP)
     return (part.val_A > 1).all() and (part.active_v >= 1).all() and less.high < 0, (
@@ -47,13 +41,11 @@ def _with_skip_a_part_is_kept(main: DataFrame) -> Judged:
     )
 
 
-@predicts(
-    4,
-    r"**$\lambda = \tfrac12$ lies between.** With both decoders $A$ is above that of {eq}`eq-9` and below that of the "
-    "full gradient.",
-    r"$\rho$ rises with $\lambda$, to about $\tfrac12$ here.",
-)
+@predicts(4)
 def _a_half_lies_between(main: DataFrame) -> Judged:
+    r"""**$\lambda = \tfrac12$ lies between.** With both decoders $A$ is above that of {eq}`eq-9` and below that of the
+    full gradient. *Reason:* $\rho$ rises with $\lambda$, to about $\tfrac12$ here.
+    """
     held, words = [], []
     for decoder in DECODERS:
         A = where(main, method="lambda=0.5", decoder=decoder).val_A
@@ -67,14 +59,12 @@ def _a_half_lies_between(main: DataFrame) -> Judged:
     return all(held), " ".join(words)
 
 
-@predicts(
-    5,
-    r"**A rising $\lambda$ does not revive a dead layer.** With $p(x \given u)$, $A < 0.1$ in every seed, though the "
-    "end of the training follows the full gradient.",
-    "a dead unit is a saddle, where the gradient that would revive it vanishes with the weights.",
-    foreshadowed="In an early look on the page, a rise of λ from 0 to 1 did not revive v.",
-)
+@predicts(5, foreshadowed="In an early look on the page, a rise of λ from 0 to 1 did not revive v.")
 def _a_rising_weight_revives_nothing(main: DataFrame) -> Judged:
+    r"""**A rising $\lambda$ does not revive a dead layer.** With $p(x \given u)$, $A < 0.1$ in every seed, though the
+    end of the training follows the full gradient. *Reason:* a dead unit is a saddle, where the gradient that would
+    revive it vanishes with the weights.
+    """
     risen = where(main, method="lambda_warm_up", decoder=PLAIN)
     return (risen.val_A < 0.1).all(), (
         f"with p(x|u) and a rising λ, A is {span(risen.val_A)} nats over the seeds, with {span(risen.active_v)} active "
@@ -82,23 +72,18 @@ def _a_rising_weight_revives_nothing(main: DataFrame) -> Judged:
     )
 
 
-@predicts(
-    6,
-    r"**With $p(x \given u, v)$ a rising $\lambda$ recovers.** $A$ above that of {eq}`eq-9`.",
-)
+@predicts(6)
 def _with_skip_a_rising_weight_recovers(main: DataFrame) -> Judged:
+    r"""**With $p(x \given u, v)$ a rising $\lambda$ recovers.** $A$ above that of {eq}`eq-9`."""
     more = minus(main, "val_A", "lambda_warm_up", "modified", decoder=SKIP)
     return more.low > 0, f"with p(x|u,v), a rising λ minus eq. (9) is {more:.2f} nats of A."
 
 
-@predicts(
-    7,
-    r"**Early, {eq}`eq-9` is ahead.** With $p(x \given u)$ the mean ELBO over the third epoch's training batches is "
-    "above that of the full gradient.",
-    "starvation under the full gradient, and one epoch in chapter 5.",
-    foreshadowed="Chapter 5 had eq. (9) ahead after one epoch, and so had early looks.",
-)
+@predicts(7, foreshadowed="Chapter 5 had eq. (9) ahead after one epoch, and so had early looks.")
 def _eq_9_leads_early(main_curves: DataFrame) -> Judged:
+    r"""**Early, {eq}`eq-9` is ahead.** With $p(x \given u)$ the mean ELBO over the third epoch's training batches is
+    above that of the full gradient. *Reason:* starvation under the full gradient, and one epoch in chapter 5.
+    """
     plain = where(main_curves, decoder=PLAIN)
     early = minus(plain, "elbo", "modified", epoch=3)
     gap = where(bands(differences(plain, "elbo"), "difference"), method="modified")
@@ -108,14 +93,12 @@ def _eq_9_leads_early(main_curves: DataFrame) -> Judged:
     )
 
 
-@predicts(
-    8,
-    r"**At the end, with $p(x \given u)$, the full gradient is not behind:** the interval of the paired difference in "
-    "the test ELBO, {eq}`eq-9` minus full, is not entirely above zero. We predict no sign for 40 epochs. We expect "
-    "less than 2 nats either way.",
-    loose="Only a clear lead of eq. (9) would have missed it.",
-)
+@predicts(8, loose="Only a clear lead of eq. (9) would have missed it.")
 def _at_the_end_the_full_gradient_is_not_behind(main: DataFrame) -> Judged:
+    r"""**At the end, with $p(x \given u)$, the full gradient is not behind:** the interval of the paired difference in
+    the test ELBO, {eq}`eq-9` minus full, is not entirely above zero. We predict no sign for 40 epochs. We expect less
+    than 2 nats either way.
+    """
     gap = minus(main, "elbo", "modified", decoder=PLAIN)
     return gap.low <= 0, (
         f"eq. (9) minus full is {gap:+.2f} nats of test ELBO with p(x|u), with the interval "
@@ -124,24 +107,20 @@ def _at_the_end_the_full_gradient_is_not_behind(main: DataFrame) -> Judged:
     )
 
 
-@predicts(
-    9,
-    r"**At the end, with $p(x \given u, v)$, the two differ by less than 1.5 nats** in the test ELBO.",
-)
+@predicts(9)
 def _with_skip_the_two_end_close(main: DataFrame) -> Judged:
+    r"""**At the end, with $p(x \given u, v)$, the two differ by less than 1.5 nats** in the test ELBO."""
     gap = minus(main, "elbo", "modified", decoder=SKIP)
     return abs(gap.mean) < 1.5, (
         f"with p(x|u,v) the difference is {gap:+.2f} nats, where we predicted less than 1.5 either way."
     )
 
 
-@predicts(
-    10,
-    r"**Without its upper layer the model is a one-layer VAE.** With $p(x \given u)$ and {eq}`eq-9`, the mean "
-    "log-likelihood estimate is within 1.5 nats of that of the one-layer VAE.",
-    loose="1.5 nats are more than a second layer gained in the published results.",
-)
+@predicts(10, loose="1.5 nats are more than a second layer gained in the published results.")
 def _without_its_upper_layer_it_is_a_one_layer_vae(main: DataFrame) -> Judged:
+    r"""**Without its upper layer the model is a one-layer VAE.** With $p(x \given u)$ and {eq}`eq-9`, the mean
+    log-likelihood estimate is within 1.5 nats of that of the one-layer VAE.
+    """
     dead = interval(where(main, method="modified", decoder=PLAIN).log_likelihood)
     one = interval(where(main, decoder="one layer").log_likelihood)
     return abs(dead.mean - one.mean) < 1.5, (
@@ -149,12 +128,9 @@ def _without_its_upper_layer_it_is_a_one_layer_vae(main: DataFrame) -> Judged:
     )
 
 
-@predicts(
-    11,
-    "**The burden moves to $u$.** $C$ under {eq}`eq-9` is above $C$ under the full gradient, with both decoders.",
-    foreshadowed="Chapter 5 had a larger C with both decoders after one epoch.",
-)
+@predicts(11, foreshadowed="Chapter 5 had a larger C with both decoders after one epoch.")
 def _the_burden_moves_to_u(main: DataFrame) -> Judged:
+    """**The burden moves to $u$.** $C$ under {eq}`eq-9` is above $C$ under the full gradient, with both decoders."""
     plain, skip = gaps(main, "val_C", "modified")
     return plain.low > 0 and skip.low > 0, (
         f"C under eq. (9) minus C under the full gradient is {plain:.2f} nats with p(x|u), and {skip:.2f} "
@@ -164,12 +140,13 @@ def _the_burden_moves_to_u(main: DataFrame) -> Judged:
 
 @predicts(
     12,
-    r"**The two KL terms pull $\theta$ apart.** Under the full gradient the cosine of the gradients of $A$ and $C$ on "
-    r"$\theta$, averaged over the second half of the training, is negative in every seed and with both decoders.",
     foreshadowed="Chapter 5 had a negative cosine in every seed, over one epoch.",
     loose="Where θ has stopped moving, its three gradients sum to about zero, and that of R is small.",
 )
 def _the_two_kl_terms_pull_apart(main_curves: DataFrame) -> Judged:
+    r"""**The two KL terms pull $\theta$ apart.** Under the full gradient the cosine of the gradients of $A$ and $C$ on
+    $\theta$, averaged over the second half of the training, is negative in every seed and with both decoders.
+    """
     late = main_curves[(main_curves.epoch > main_curves.epochs / 2) & (main_curves.method == "full")]
     cosine = {decoder: where(late, decoder=decoder).groupby("seed").cos_AC.mean() for decoder in DECODERS}
     plain, skip = (f"{found.min():.2f} to {found.max():.2f}".replace("-", "−") for found in cosine.values())
