@@ -1,0 +1,171 @@
+"""What `make` builds: every chapter, executed, and the site of them. doit reads the tasks here; the Makefile calls it.
+
+No list says what a chapter depends on, and no date is compared. While it runs, a tracer (`tools/trace`) writes down what
+it reads of the project, with a digest; it is executed again when one of these digests, or a version, is another now.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from doit.exceptions import TaskFailed
+from tools import records
+
+BOOK = Path("book")
+BUILD = BOOK / "_build"
+EXECUTED, SITE = BUILD / "executed", BUILD / "html"
+RUNNING = Path(".cache/running")  # not under _build, where nbmake refuses to look
+NBMAKE = f"--nbmake --overwrite --nbmake-kernel={records.KERNEL} --nbmake-timeout=600 -p no:cacheprovider -q".split()
+JUPYTER_BOOK = ["-c", "from jupyter_book.cli.main import main; main()", "build", "-q", "-W", "-n", "--keep-going"]
+
+DOIT_CONFIG = {
+    "default_tasks": ["book"],
+    "reporter": "error-only",
+    "continue": True,  # one failed chapter does not hide another
+    "par_type": "thread",
+    "num_process": int(os.environ.get("JOBS") or 2),
+    # The records decide, not doit's own memory. It has none, so a killed build leaves none behind.
+    "backend": "sqlite3",
+    "dep_file": ":memory:",
+}
+START = time.monotonic()
+
+
+def files() -> Iterator[Path]:
+    """Find the files of the book, without what tools left there."""
+    for folder, inner, found in os.walk(BOOK, followlinks=True):
+        inner[:] = sorted(name for name in inner if not name.startswith(".") and name not in ("_build", "__pycache__"))
+        yield from (Path(folder, name) for name in sorted(found) if not name.startswith("."))
+
+
+def named(toc: Any) -> Iterator[str]:
+    """Find the pages that a table of contents names."""
+    for name, value in toc.items() if isinstance(toc, dict) else enumerate(toc):
+        if name in ("root", "file"):
+            yield str(value).removesuffix(".ipynb")
+        elif isinstance(value, (dict, list)):
+            yield from named(value)
+
+
+def chapters(pages: list[Path]) -> list[str]:
+    """Name the notebooks of the book, without suffix; say which notebooks are none of it, as JupyterLab leaves some."""
+    toc = set(named(yaml.safe_load((BOOK / "_toc.yml").read_text("utf-8"))))
+    found = [page.relative_to(BOOK).with_suffix("") for page in pages if page.suffix == ".ipynb"]
+    found = [name for name in found if not any(part.startswith("_") for part in name.parts)]
+    for name in found:
+        if name.as_posix() not in toc:
+            print(f"{BOOK / name}.ipynb is in no _toc.yml, so it is left out: add it there, or delete it", flush=True)
+    return [name.as_posix() for name in found if name.as_posix() in toc]
+
+
+def only_one() -> Any:
+    """Wait until no other build runs in this folder: two would write the same files."""
+    lock = Path(".cache/build.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("waiting for another build in this folder", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+RUNNING.mkdir(parents=True, exist_ok=True)
+LOCK = only_one()
+PAGES = list(files())
+CHAPTERS = chapters(PAGES)
+ENVIRONMENT = records.environment()
+STATE = records.surroundings()
+
+
+def execute(name: str) -> TaskFailed | None:
+    """Execute a chapter. The copy moves into place only when all its cells ran."""
+    source, copy, target = BOOK / f"{name}.ipynb", RUNNING / f"{name}.ipynb", EXECUTED / f"{name}.ipynb"
+    log, trace = RUNNING / f"{name}.log", RUNNING / f"{name}.trace"
+    records.forget(name)
+    shutil.rmtree(SITE, ignore_errors=True)  # from now on it would show what is no longer so
+    for folder in (copy.parent, target.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    trace.unlink(missing_ok=True)
+    raw = source.read_bytes()
+    copy.write_bytes(raw)
+    print(f"executing {source}", flush=True)
+    # The epoch keeps the date out of the figures.
+    environment = ENVIRONMENT | {"CHAPTER_TRACE": str(trace.resolve()), "SOURCE_DATE_EPOCH": "0"}
+    command = [sys.executable, "-m", "pytest", *NBMAKE, str(copy)]
+    with log.open("wb") as out:
+        code = subprocess.run(command, env=environment, stdout=out, stderr=subprocess.STDOUT, check=False).returncode
+    said = log.read_text("utf-8", "replace")
+    if code:
+        print(f"{said}\nmake: {source} failed (above); its outputs up to there are in {copy}", file=sys.stderr)
+        return TaskFailed(f"{source} failed", report=False)
+    inputs = records.traced(trace) | {f"content {source}": records.sha256(raw)}
+    copy.replace(target)
+    records.keep(name, target, inputs, STATE)
+    print(f"{source}: {said.strip().splitlines()[-1]}", flush=True)
+    return None
+
+
+def site_state() -> list[str]:
+    """List what the site shows besides contents: its files, and the commit."""
+    return [*STATE, records.commit(), *(str(page) for page in PAGES if page.suffix != ".ipynb"), *CHAPTERS]
+
+
+def build() -> TaskFailed | None:
+    """Build the site, whole or not at all.
+
+    Sphinx's own increments leave stale sidebars, glued numbers and removed pages behind, and forget the warnings of the
+    failed build before; a whole build takes seconds. jupyter-book has no `python -m`.
+    """
+    source, trace, state = BUILD / "source", (BUILD / "site.trace").resolve(), site_state()
+    records.forget("site")
+    for folder in (SITE, source, BUILD / "sphinx"):
+        shutil.rmtree(folder, ignore_errors=True)
+    trace.unlink(missing_ok=True)
+    copies = {page: source / page.relative_to(BOOK) for page in PAGES if page.suffix != ".ipynb"}
+    copies |= {EXECUTED / f"{name}.ipynb": source / f"{name}.ipynb" for name in CHAPTERS}
+    inputs: records.Inputs = {}
+    for page, copy in copies.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        raw = page.read_bytes()
+        copy.write_bytes(raw)
+        inputs[f"content {page}"] = records.sha256(raw)
+    print("building the site", flush=True)
+    command = [sys.executable, *JUPYTER_BOOK, str(source), "--path-output", str(BUILD / "sphinx")]
+    with (BUILD / "site.log").open("wb") as log:  # warnings go to stderr
+        code = subprocess.run(command, env=ENVIRONMENT | {"BOOK_TRACE": str(trace)}, stdout=log, check=False).returncode
+    if code:
+        return TaskFailed("the site has errors (above)", report=False)
+    (BUILD / "sphinx/_build/html").replace(SITE)
+    records.keep("site", SITE / "index.html", records.traced(trace) | inputs, state)
+    return None
+
+
+def task(action: Any, arguments: list[Any], fresh: list[Any] | None, **more: Any) -> dict[str, Any]:
+    """Write a task as doit reads it."""
+    check = {"uptodate": [(records.fresh, fresh)]} if fresh else {}
+    return {"actions": [(action, arguments)], "io": {"capture": False}, **check, **more}
+
+
+def task_chapter() -> Iterator[dict[str, Any]]:
+    """Execute the chapters that need it."""
+    yield {"name": None, "doc": "the executed chapters"}
+    for name in CHAPTERS:
+        yield task(execute, [name], [name, EXECUTED / f"{name}.ipynb", STATE], name=name)
+
+
+def task_site() -> dict[str, Any]:
+    """Build the site, if every chapter is executed."""
+    return task(build, [], ["site", SITE / "index.html", site_state()], task_dep=["chapter"])
+
+
+def task_book() -> dict[str, Any]:
+    """Say where the site is, and how long it took."""
+    message = f"{SITE / 'index.html'} ({{:.0f}} s)"
+    return task(lambda: print(message.format(time.monotonic() - START), flush=True), [], None, task_dep=["site"])
