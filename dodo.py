@@ -1,10 +1,9 @@
 """What `make` builds: every chapter, executed, and the site of them. doit reads the tasks here; the Makefile calls it.
 
-No list says what a chapter depends on, and no date is compared. While it runs, a tracer (`tools/trace`) writes down what
-it reads of the project, with a digest; it is executed again when one of these digests, or a version, is another now.
+No list says what a chapter depends on, and no date is compared. While it runs, a tracer (`tools/trace`) writes down
+what it reads of the project, with a digest; it is executed again when such a digest, or a version, is another now.
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -14,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from doit.exceptions import TaskFailed
-from tools import records
+
+from tools import pages, records
 
 BOOK = Path("book")
 BUILD = BOOK / "_build"
@@ -38,48 +37,11 @@ DOIT_CONFIG = {
 START = time.monotonic()
 
 
-def files() -> Iterator[Path]:
-    """Find the files of the book, without what tools left there."""
-    for folder, inner, found in os.walk(BOOK, followlinks=True):
-        inner[:] = sorted(name for name in inner if not name.startswith(".") and name not in ("_build", "__pycache__"))
-        yield from (Path(folder, name) for name in sorted(found) if not name.startswith("."))
-
-
-def named(toc: Any) -> Iterator[str]:
-    """Find the pages that a table of contents names."""
-    for name, value in toc.items() if isinstance(toc, dict) else enumerate(toc):
-        if name in ("root", "file"):
-            yield str(value).removesuffix(".ipynb")
-        elif isinstance(value, (dict, list)):
-            yield from named(value)
-
-
-def chapters(pages: list[Path]) -> list[str]:
-    """Name the notebooks of the book, without suffix; say which notebooks are none of it, as JupyterLab leaves some."""
-    toc = set(named(yaml.safe_load((BOOK / "_toc.yml").read_text("utf-8"))))
-    found = [page.relative_to(BOOK).with_suffix("") for page in pages if page.suffix == ".ipynb"]
-    found = [name for name in found if not any(part.startswith("_") for part in name.parts)]
-    for name in found:
-        if name.as_posix() not in toc:
-            print(f"{BOOK / name}.ipynb is in no _toc.yml, so it is left out: add it there, or delete it", flush=True)
-    return [name.as_posix() for name in found if name.as_posix() in toc]
-
-
-def only_one() -> Any:
-    """Wait until no other build runs in this folder: two would write the same files."""
-    lock = Path(".cache/build.lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print("waiting for another build in this folder", flush=True)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    return lock
-
-
 RUNNING.mkdir(parents=True, exist_ok=True)
-LOCK = only_one()
-PAGES = list(files())
-CHAPTERS = chapters(PAGES)
+LOCK = records.only_one()
+PAGES = list(pages.files(BOOK))
+CHAPTERS = pages.chapters(BOOK, PAGES)
+PROSE = [page for page in PAGES if page.suffix != ".ipynb"]
 ENVIRONMENT = records.environment()
 STATE = records.surroundings()
 
@@ -114,7 +76,7 @@ def execute(name: str) -> TaskFailed | None:
 
 def site_state() -> list[str]:
     """List what the site shows besides contents: its files, and the commit."""
-    return [*STATE, records.commit(), *(str(page) for page in PAGES if page.suffix != ".ipynb"), *CHAPTERS]
+    return [*STATE, records.commit(), *map(str, PROSE), *CHAPTERS]
 
 
 def build() -> TaskFailed | None:
@@ -128,7 +90,7 @@ def build() -> TaskFailed | None:
     for folder in (SITE, source, BUILD / "sphinx"):
         shutil.rmtree(folder, ignore_errors=True)
     trace.unlink(missing_ok=True)
-    copies = {page: source / page.relative_to(BOOK) for page in PAGES if page.suffix != ".ipynb"}
+    copies = {page: source / page.relative_to(BOOK) for page in PROSE}
     copies |= {EXECUTED / f"{name}.ipynb": source / f"{name}.ipynb" for name in CHAPTERS}
     inputs: records.Inputs = {}
     for page, copy in copies.items():

@@ -1,5 +1,6 @@
 """What was built from what: the record of a build, whether it still holds, and the environment of one."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -8,14 +9,16 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import IO
 
 from tools.trace.sitecustomize import DIGESTS, ROOT, content
 
 RECORDS = Path("book/_build/records")
 SETTINGS = Path(ROOT, ".cache/settings")
 KERNEL = "kernel-of-this-book"
+KERNEL_COMMAND = "-m ipykernel_launcher --HistoryManager.enabled=False -f {connection_file}"
 THREADS = [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")]
-DROPPED = ("PYTHON", "PYTEST", "PYDEVD", "JUPYTER", "IPYTHON", "MPL", "MATPLOTLIB")
+DROPPED = ("PYTHON", "PYTEST", "PYDEVD", "JUPYTER", "IPYTHON", "MPL", "MATPLOTLIB", "SOURCE_DATE_EPOCH")
 KEPT = {"PYTHONPATH", "PYTHONNOUSERSITE", "PYTHONUSERBASE"}  # where the packages are
 
 Inputs = dict[str, str | None]
@@ -44,7 +47,7 @@ def environment() -> dict[str, str]:
     The own library stands before one that is installed: an environment may belong to another copy of the project.
     """
     kernel = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "--HistoryManager.enabled=False", "-f", "{connection_file}"],
+        "argv": [sys.executable, *KERNEL_COMMAND.split()],
         "display_name": "Python of this book",
         "language": "python",
         "env": {"BOOK_TRACE": "${CHAPTER_TRACE}"},  # the kernel is traced, not what starts it
@@ -113,3 +116,14 @@ def fresh(name: str, target: Path, state: list[str]) -> bool:
 def sha256(raw: bytes) -> str:
     """Return the digest that `content` gives for a file of these bytes."""
     return hashlib.sha256(raw).hexdigest()
+
+
+def only_one() -> IO[str]:
+    """Wait until no other build runs in this folder: two would write the same files."""
+    lock = open(os.path.join(ROOT, ".cache", "build.lock"), "w")  # noqa: SIM115 - held as long as this process lives
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("waiting for another build in this folder", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock

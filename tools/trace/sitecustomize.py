@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterable
 from importlib.machinery import PathFinder, SourceFileLoader
 from importlib.util import module_from_spec, source_from_cache
+from types import FrameType
 from typing import Any
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -104,14 +105,16 @@ def install(trace: str) -> None:
         finally:
             here.busy = False
 
+    def imports(frame: FrameType) -> bool:
+        """To find one module, an import lists the folder: the modules beside it are no matter."""
+        return str(frame.f_globals.get("__name__")).startswith("importlib")
+
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             if _reads(arguments[1], arguments[2]):
                 note("content", arguments[0])
-        elif event in ("os.listdir", "os.scandir"):
-            # To find one module, an import lists the folder: the modules beside it are no matter.
-            if not sys._getframe(1).f_globals.get("__name__", "").startswith("importlib"):
-                note("names", arguments[0])
+        elif event in ("os.listdir", "os.scandir") and not imports(sys._getframe(1)):
+            note("names", arguments[0])
 
     # No audit event tells of a question whether a file exists, so the function behind all of them is wrapped.
     original = os.stat
