@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.machinery import PathFinder, SourceFileLoader
 from importlib.util import module_from_spec, source_from_cache
 from types import FrameType
@@ -116,18 +116,19 @@ def install(trace: str) -> None:
         elif event in ("os.listdir", "os.scandir") and not imports(sys._getframe(1)):
             note("names", arguments[0])
 
-    # No audit event tells of a question whether a file exists, so the function behind all of them is wrapped.
-    original = os.stat
+    def watched(original: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def ask(path: Any, **options: Any) -> os.stat_result:
+            if options.get("dir_fd") is None:
+                note("exists", path)
+            return original(path, **options)
 
-    def watched(path: Any, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
-        if dir_fd is None:
-            note("exists", path)
-        return original(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+        for able in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
+            if original in able:
+                able.add(ask)
+        return ask
 
-    for able in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
-        if original in able:
-            able.add(watched)
-    os.stat = watched
+    # No audit event tells of a question whether a file exists, so the functions behind all of them are wrapped.
+    os.stat, os.lstat = watched(os.stat), watched(os.lstat)
 
     # Python trusts bytecode by the date and the size of its source. The project's own modules are compiled anew.
     path_stats = SourceFileLoader.path_stats
