@@ -70,13 +70,9 @@ class Project:
 
     def python(self, name, version=None):
         """Put a Python on the PATH, of the running version or another; an empty one hides what the machine has."""
-        text = (
-            "#!/bin/sh\nexit 127\n"
-            if version == ()
-            else STUB.format(real=sys.executable, version=version or sys.version_info[:3])
-        )
+        stub = STUB.format(real=sys.executable, version=version or sys.version_info[:3])
         self.bin.mkdir(parents=True, exist_ok=True)
-        (self.bin / name).write_text(text)
+        (self.bin / name).write_text("#!/bin/sh\nexit 127\n" if version == () else stub)
         (self.bin / name).chmod(stat.S_IRWXU)
 
     def write(self, name, text):

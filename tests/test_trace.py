@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from small_project import ROOT
@@ -40,7 +39,7 @@ class Traced:
         assert done.stderr == ""
         lines = [json.loads(line) for line in self.trace.read_text().splitlines()]
         assert lines[0][1] == "tools/trace/sitecustomize.py"
-        self.lines = [line for line in lines if "sitecustomize" not in line[1] and line[1] != "src"]
+        self.lines = [line for line in lines if "sitecustomize" not in line[1]]
         return done.stdout.strip()
 
     def named(self, code, kind="content"):
@@ -193,8 +192,8 @@ def test_the_readers_own_settings_reach_no_chapter(tmp_path):
     for name, text in HOSTILE.items():
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text(text)
-    cells = ["import os, sys, matplotlib as m, one\n1\n2", "print(m.rcParams['text.usetex'], m.get_backend())",
-             "print(sys.executable, os.environ['OMP_NUM_THREADS'], os.environ['SOURCE_DATE_EPOCH'])"]  # fmt: skip
+    cells = ["import os, sys, matplotlib as m, one\n1\n2", "print(m.rcParams['text.usetex'], m.rcParams['backend'])",
+             "print(sys.executable, os.environ['OMP_NUM_THREADS'], os.environ['SOURCE_DATE_EPOCH'], m.get_configdir())"]  # fmt: skip
     code = [{"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": c} for c in cells]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     notebook = {"cells": code, "metadata": kernel, "nbformat": 4, "nbformat_minor": 4}
@@ -203,7 +202,7 @@ def test_the_readers_own_settings_reach_no_chapter(tmp_path):
     traced.write("pyproject.toml", "[tool]\n")
     hostile = {"HOME": home, "JUPYTER_PATH": home / "kernels", "PYTHONSTARTUP": home / "startup.py",
                "MATPLOTLIBRC": home / ".config/matplotlib/matplotlibrc", "IPYTHONDIR": home / ".ipython",
-               "MPLBACKEND": "svg", "PYTHONOPTIMIZE": "2", "PYTEST_ADDOPTS": "--no-such-option"}  # fmt: skip
+               "MPLBACKEND": "svg", "PYTHONOPTIMIZE": "2", "PYTHONHOME": "/nowhere", "PYTEST_ADDOPTS": "--no-such-option"}  # fmt: skip
     left_to_us = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
     done = subprocess.run(
         ["make", "-C", traced.folder, "chapters", f"PY={sys.executable}"],
@@ -215,9 +214,12 @@ def test_the_readers_own_settings_reach_no_chapter(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     executed = json.loads((traced.folder / "book/_build/executed/a chapter.ipynb").read_text())
     assert [output["data"]["text/plain"] for output in executed["cells"][0]["outputs"]] == [["2"]]
+    settings = os.path.realpath(traced.folder / ".cache/settings")
     said = ["".join(output["text"]) for cell in executed["cells"][1:] for output in cell["outputs"]]
-    assert said == ["False inline\n", f"{sys.executable} 1 0\n"]
+    assert said == [
+        "False module://matplotlib_inline.backend_inline\n",
+        f"{sys.executable} 1 0 {settings}/matplotlib\n",
+    ]
     record = json.loads((traced.folder / "book/_build/records/a chapter.json").read_text())
     assert {"content src/one.py", "content book/a chapter.ipynb"} <= set(record["inputs"])
     assert not any(name.startswith("content pyproject") for name in record["inputs"])
-    assert Path(traced.folder, ".cache/settings/matplotlib").exists()
