@@ -6,6 +6,7 @@ what it reads of the project, with a digest; it is executed again when such a di
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from doit.exceptions import TaskFailed
+from doit.exceptions import TaskFailed, UnmetDependency
+from doit.reporter import ErrorOnlyReporter
 
 from tools import pages, records
 
@@ -24,9 +26,21 @@ RUNNING = Path(".cache/running")  # not under _build, where nbmake refuses to lo
 NBMAKE = f"--nbmake --overwrite --nbmake-kernel={records.KERNEL} --nbmake-timeout=600 -p no:cacheprovider -q".split()
 JUPYTER_BOOK = ["-c", "from jupyter_book.cli.main import main; main()", "build", "-q", "-W", "-n", "--keep-going"]
 
+
+class Reporter(ErrorOnlyReporter):  # type: ignore[misc]
+    """Reports errors of this file alone, since each task prints what it does; and why there is no site."""
+
+    def add_failure(self, task: Any, fail_info: Any) -> None:
+        """Report a task that failed."""
+        if not isinstance(fail_info, UnmetDependency):
+            super().add_failure(task, fail_info)
+        elif task.name == "site":
+            print("make: a chapter failed, so there is no site", file=sys.stderr)
+
+
 DOIT_CONFIG = {
     "default_tasks": ["book"],
-    "reporter": "error-only",
+    "reporter": Reporter,
     "continue": True,  # one failed chapter does not hide another
     "par_type": "thread",
     "num_process": int(os.environ.get("JOBS") or 2),
@@ -35,7 +49,7 @@ DOIT_CONFIG = {
     "dep_file": ":memory:",
 }
 START = time.monotonic()
-
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a build without a traceback; nothing half-made counts
 
 RUNNING.mkdir(parents=True, exist_ok=True)
 LOCK = records.only_one()

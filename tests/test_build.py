@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,10 +20,18 @@ def project(tmp_path):
     return Project(tmp_path)
 
 
-@pytest.fixture
-def built(project):
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("original"))
     (project.folder / "data/runs/empty").mkdir()
     assert project.build() == ALL
+    return project
+
+
+@pytest.fixture
+def built(original, project):
+    """A copy of a project that was built: what was built comes along."""
+    shutil.copytree(original.folder, project.folder, dirs_exist_ok=True)
     return project
 
 
@@ -129,6 +138,8 @@ def test_a_failed_chapter_is_shown_hides_no_other_and_runs_again(built):
     message = "book/01_first.ipynb failed (above); its outputs up to there are in .cache/running/01_first.ipynb"
     assert message in built.result.stderr
     assert (built.folder / ".cache/running/01_first.ipynb").exists()
+    assert built.result.stderr.splitlines()[-2] == "make: a chapter failed, so there is no site"
+    assert "Unmet" not in built.result.stdout
     assert "02_second.ipynb: 1 passed" in built.result.stdout
     assert not (built.folder / "book/_build/html").exists()  # no page shows what is no longer so
     assert built.build() == ["01_first", "site"]
