@@ -31,7 +31,8 @@ echo "$0 $*" >> "$LOG"
 case "$*" in *"$FAIL"*) [ -n "$FAIL" ] && {{ echo "it broke: $FAIL"; exit 1; }} ;; esac
 for last; do :; done
 case "$*" in
-  "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+  "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python"
+    printf 'version = %s\ncommand = %s -m venv %s\n' "{number}" "$0" "$PWD/$3" > "$3/pyvenv.cfg" ;;
   "-m doit "*) shift 2; exec "{real}" -c 'import sys; sys.executable = sys.argv.pop(1)
 from doit.doit_cmd import DoitMain
 sys.exit(DoitMain().run(sys.argv[1:]))' "$0" "$@" ;;
@@ -70,7 +71,8 @@ class Project:
 
     def python(self, name, version=None):
         """Put a Python on the PATH, of the running version or another; an empty one hides what the machine has."""
-        stub = STUB.format(real=sys.executable, version=version or sys.version_info[:3])
+        version = sys.version_info[:3] if version is None else version
+        stub = STUB.format(real=sys.executable, version=version, number=".".join(map(str, version)))
         self.bin.mkdir(parents=True, exist_ok=True)
         (self.bin / name).write_text("#!/bin/sh\nexit 127\n" if version == () else stub)
         (self.bin / name).chmod(stat.S_IRWXU)

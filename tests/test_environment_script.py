@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 
 import pytest
 from small_project import PYTHONS, Project
@@ -90,10 +91,11 @@ def test_an_old_python_first_on_the_path_is_passed_over(project):
     assert "/python3.12 -m venv" in project.make("lint")[0]
 
 
-def test_an_environment_of_an_old_python_or_of_one_that_is_gone_is_made_again(ready):
+def test_an_environment_of_an_old_python_or_another_or_one_that_is_gone_is_made_again(ready):
     python = ready.folder / ".venv/bin/python"
     ready.python("old", (3, 10, 4))
-    for other in (ready.bin / "old", None):
+    ready.python("newer", (*sys.version_info[:2], 99))
+    for other in (ready.bin / "old", ready.bin / "newer", None):
         python.unlink()
         shutil.copy(other, python) if other else python.symlink_to("/nowhere/python")
         assert steps(ready.make("lint")) == ["venv", "pip"]
