@@ -350,7 +350,7 @@ def test_every_contestant_names_a_class_in_a_module_that_is_there():
         (["--rounds", "0"], "--rounds: expected a whole number of at least 1, got '0'"),
         (["--rounds", "two"], "--rounds: expected a whole number of at least 1, got 'two'"),
         (["--steps", "750"], "--steps: expected at most 500 or a multiple of it, whole windows, got '750'"),
-        (["--draws", "199"], "--draws: expected at least 200"),
+        (["--draws", "199"], "--draws: expected a whole number of at least 200, got '199'"),
         (["--only", "theirs"], "invalid choice: 'theirs'"),
     ],
 )
