@@ -34,17 +34,17 @@ class Eager:
         return np.array([self._loss(x) for _ in range(draws)])
 
     def _start(self, problem: Problem) -> None:
-        self._model = PlainVAE(problem)
-        self._optimiser = torch.optim.Adam(self._model.parameters(), lr=problem.learning_rate)
+        self._vae = PlainVAE(problem)
+        self._optimiser = torch.optim.Adam(self._vae.parameters(), lr=problem.learning_rate)
 
     def _step(self, x: Tensor) -> None:
-        loss = self._model(x)
+        loss = self._vae(x)
         self._optimiser.zero_grad()
         loss.backward()
         self._optimiser.step()
 
     def _loss(self, x: Tensor) -> float:
-        return self._model(x).item()
+        return self._vae(x).item()
 
 
 class PlainVAE(nn.Module):
