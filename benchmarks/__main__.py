@@ -110,11 +110,10 @@ def _parser() -> argparse.ArgumentParser:
         "python -m benchmarks",
         description="Our training step against others, in one alternating run on an idle machine. "
         "Rivals need the extra `bench`: pip install -c constraints.txt -e '.[bench]'.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--rounds", type=_at_least(1), default=3, help="in each, everyone has two laps")
-    parser.add_argument("--steps", type=_steps, default=WINDOW, help=f"a lap, up to {WINDOW} or a multiple of it")
-    parser.add_argument("--draws", type=_at_least(200), default=200, help="of the latents, to compare losses")
+    parser.add_argument("--rounds", type=_at_least(1), default=3, help="in each, everyone has two laps (default 3)")
+    parser.add_argument("--steps", type=_steps, default=WINDOW, help=f"a lap: {WINDOW}, less, or a multiple of it")
+    parser.add_argument("--draws", type=_at_least(200), default=200, help="to compare losses (default and least 200)")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, metavar="NAME", help=f"of {', '.join(CONTESTANTS)}")
     parser.add_argument("--output", type=Path, help="the record; else in data/bench/, but with --only nowhere")
     return parser

@@ -35,10 +35,6 @@ class Entry:
         package, module: what it needs beyond this library's dependencies, as pip and as Python name it.
         windowed: whether it takes a whole window at once, so that a window is what warms it up.
         options: further arguments of its class.
-
-    Example:
-        >>> Entry("of another kind", "elsewhere:Step", package="some-package", module="no_such_module").missing()
-        'not installed: some-package'
     """
 
     label: str

@@ -45,15 +45,8 @@ def make_problem(
     images: np.ndarray | None = None,
     window: int = WINDOW,
     batch_size: int = 100,
-    seed: int = 0,
 ) -> Problem:
-    """The problem at the sizes of the IWAE paper's two-layer model, or at others.
-
-    Args:
-        latents, hidden, window, batch_size: as `Problem` names them.
-        images: grey levels as bytes, shape (n, pixels); None for the training images of MNIST.
-        seed: of the weights, and of the binarisation of the batch on which losses are compared.
-    """
+    """The problem at the sizes of the IWAE paper's two-layer model, or at others; on MNIST, unless with `images`."""
     import torch
 
     from condkl.vae import HierarchicalVAE
@@ -61,10 +54,10 @@ def make_problem(
     from condkl_studies.randomness import seeded_globally
 
     grey = load("mnist", "train") if images is None else torch.from_numpy(images)
-    with seeded_globally(seed):
+    with seeded_globally(0):
         model = HierarchicalVAE(latents, hidden, pixels=grey.shape[1]).start_at_mean(grey)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    batch = binarise_once(grey[:batch_size], seed).numpy().astype(np.uint8)
+    batch = binarise_once(grey[:batch_size]).numpy().astype(np.uint8)
     return Problem(weights, latents, hidden, grey.numpy(), batch, window, batch_size)
 
 
@@ -75,13 +68,7 @@ def first_parts(problem: Problem, network: str) -> list[np.ndarray]:
 
 
 def layers(problem: Problem, network: str) -> list[Layer]:
-    """The three layers of a network from `NETWORKS`; the first one on its inputs side by side.
-
-    Example:
-        >>> problem = make_problem(latents=(2, 3), hidden=(4, 5), images=np.zeros((6, 9), np.uint8))
-        >>> [weights.shape for weights, biases in layers(problem, "q_u")]
-        [(4, 11), (4, 4), (6, 4)]
-    """
+    """The three layers of a network from `NETWORKS`; the first one on its inputs side by side."""
     weights = problem.weights
     name = network if f"{network}.out.weight" in weights else f"{network}.0"  # one of several layers', the first
     first = np.concatenate(first_parts(problem, network), axis=1), weights[f"{name}.parts.0.bias"]
@@ -93,10 +80,6 @@ def flops_per_step(problem: Problem) -> int:
 
     Every weight takes part in one product forward and in one for its own gradient, and, unless it multiplies the
     image, in a third one for the gradient of its input.
-
-    Example:
-        >>> flops_per_step(make_problem(latents=(2, 3), hidden=(4, 5), images=np.zeros((6, 9), np.uint8)))
-        154200
     """
     matrices = [value for value in problem.weights.values() if value.ndim == 2]
     on_images = [first_parts(problem, name)[0] for name in ("q_v", "q_u")]

@@ -49,11 +49,6 @@ def summary(laps: Sequence[Lap]) -> pd.DataFrame:
 
     The ratio is the median over the rounds of the ratio within a round, in which both met the same machine. It is
     missing where ours did not take part.
-
-    Example:
-        >>> laps = [Lap(0, "ours", 2, 500, 2.0, 1.0), Lap(0, "eager", 2, 500, 4.0, 0.9)]
-        >>> summary(laps).loc[(2, "eager"), ["median", "ours_over_it"]].tolist()
-        [250.0, 2.0]
     """
     found = rates(laps)
     table = found.agg(["median", "min", "max"]).T
@@ -85,7 +80,7 @@ def rates_text(table: pd.DataFrame, entries: Mapping[str, Entry], absent: Mappin
     for workers, part in table.groupby(level=0):
         one = part.droplevel(0)
         middle, low, high = (one[name].map("{:.1f}".format) for name in ("median", "min", "max"))
-        shown[f"{workers} worker(s)"] = middle.reindex(shown.index, fill_value="-")
+        shown[f"workers: {workers}"] = middle.reindex(shown.index, fill_value="-")
         shown[f"spread ({workers})"] = low + "-" + high
         shown[f"ours/it ({workers})"] = one["ours_over_it"].map("{:.2f}".format, na_action="ignore")
     shown[""] = pd.Series(absent, dtype=object)

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from condkl_studies.files import write_json
 from benchmarks import __main__ as command
 from benchmarks import contest, report
 from benchmarks.contest import Lap
@@ -22,6 +21,7 @@ from benchmarks.torch_steps import Eager, PlainVAE, Sgemm
 from benchmarks.workers import Worker, WorkerError
 from condkl.objectives import full
 from condkl.vae import HierarchicalVAE
+from condkl_studies.files import write_json
 
 PIXELS = 16
 TRAINING = [name for name in CONTESTANTS if name not in (OURS, YARDSTICK)]  # ours, compiled, takes a compiler and time
