@@ -6,7 +6,6 @@ is found by importing its module, so that a new data set is a new file and chang
 
 import pkgutil
 from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType
 
 import torch
@@ -50,7 +49,7 @@ def module(name: str) -> ModuleType:
         >>> module("tight").model.spread
         0.1
     """
-    if name.isidentifier() and find_spec(f"{__name__}.{name}"):
+    if name in names():
         return import_module(f"{__name__}.{name}")
     raise ValueError(f"data: expected one of {', '.join(names())}, got {name!r}.")
 
