@@ -215,17 +215,9 @@ def _compiles(compiler: str) -> bool:
     with TemporaryDirectory() as folder:
         source = Path(folder, "one_line.cpp")
         source.write_text("#include <Python.h>\n")
-        made = [
-            "-I",
-            sysconfig.get_path("include"),
-            "-shared",
-            "-fPIC",
-            str(source),
-            "-o",
-            str(source.with_suffix(".so")),
-        ]
+        options = ["-I", sysconfig.get_path("include"), "-shared", "-fPIC", "-o", f"{folder}/one_line.so"]
         try:
-            return subprocess.run([compiler, *made], capture_output=True, check=False).returncode == 0
+            return subprocess.run([compiler, *options, source], capture_output=True, check=False).returncode == 0
         except OSError:
             return False
 

@@ -17,7 +17,7 @@ import tiny_studies
 from tiny import DIVERGING, STUDY, TINY, TWO, same
 
 from condkl_studies import __main__ as cli
-from condkl_studies import store, verify
+from condkl_studies import fit_run, store, verify
 from condkl_studies.cache import Cache
 from condkl_studies.config import PROTOCOL
 from condkl_studies.engine import initial_model
