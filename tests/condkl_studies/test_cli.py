@@ -171,6 +171,24 @@ def test_a_compiler_is_used_unless_eager_is_asked_for(command, monkeypatch):
     assert asked == [True, False]
 
 
+@pytest.mark.parametrize("how", ["a broken compiler", "--eager"])
+def test_without_a_working_compiler_runs_are_eager_and_compiled_records_are_replayed_by_their_spread(
+    how, command, results, monkeypatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    if how == "a broken compiler":
+        monkeypatch.setenv("CXX", "/bin/false")
+    eager = ["--eager"] if how == "--eager" else []
+    for result in results:
+        store.write("tiny", replace(result, provenance=result.provenance | {"compiled": True}))
+    assert command("run", "spare", *eager)[0] == 0
+    assert not store.read("spare", SPARE[0]).provenance["compiled"]
+    status, out, err = command("verify", "--replays", "8", *eager)
+    assert (status, err) == (0, "")
+    assert out.count("uncompiled: inside the 99.9% prediction interval of") == len(STUDY)
+    assert out.count("bit for bit") == len(SPARE)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -193,7 +211,7 @@ def test_a_wrong_command_line_is_refused_with_a_reason(arguments, message, comma
     [
         (["--help"], ["list", "run", "status", "verify", "export"]),
         (["run", "--help"], ["--workers", "--scheduler", "tcp://host:port", "--eager", "goes on where it was stopped"]),
-        (["verify", "--help"], ["--replays", "--seed"]),
+        (["verify", "--help"], ["--replays", "--seed", "--eager"]),
         (["export", "--help"], ["--output", "runs.csv"]),
     ],
 )

@@ -178,6 +178,15 @@ def test_a_compiler_that_works_is_found_and_one_that_does_not_is_not(monkeypatch
     engine._compiles.cache_clear()  # what a PATH said is no word on another
 
 
+def test_without_git_or_outside_a_repository_there_is_no_commit_and_a_run_is_made(monkeypatch, folder):
+    with monkeypatch.context() as without:
+        without.setenv("PATH", str(folder))
+        assert engine.commit() is None
+        assert fit_run(replace(TINY, steps=2)).provenance["commit"] is None
+    monkeypatch.setattr(engine, "__file__", str(folder / "engine.py"))
+    assert engine.commit() is None
+
+
 def test_a_run_without_a_cache_leaves_no_file(folder):
     fit_run(replace(TINY, steps=2))
     assert sorted(Path(folder).rglob("*")) == [folder / "data", folder / "data" / "mnist"]
