@@ -5,8 +5,8 @@ import multiprocessing
 import pytest
 import tiny
 
-from condkl_studies.data import data_folder
-from condkl_studies import run, store
+from condkl_studies import fit_run, plans, store
+from condkl_studies.files import data_folder
 
 MNIST = data_folder() / "mnist"
 
@@ -22,6 +22,19 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def planned(monkeypatch):
+    """Make these the studies, a list of runs for each name; gives them as `plans.studies` does."""
+
+    def make(**runs):
+        made = {name: tiny.plan(*configs) for name, configs in runs.items()}
+        monkeypatch.setattr(plans, "names", lambda: list(made))
+        monkeypatch.setattr(plans, "study", made.__getitem__)
+        return made
+
+    return make
+
+
+@pytest.fixture
 def cache(folder):
     return folder / "cache"
 
@@ -29,7 +42,7 @@ def cache(folder):
 @pytest.fixture(scope="session")
 def results():
     """The runs of tiny.STUDY, trained once, without a cache."""
-    return [run(config) for config in tiny.STUDY]
+    return [fit_run(config) for config in tiny.STUDY]
 
 
 @pytest.fixture
