@@ -1,7 +1,6 @@
 """Every public name is documented, and every example in the documentation gives what it says."""
 
 import doctest
-import functools
 import importlib
 import importlib.util
 import inspect
@@ -16,15 +15,6 @@ FOLDERS = [*sorted((ROOT / "src").glob("condkl*/")), ROOT / "benchmarks"]
 FILES = [file.relative_to(folder.parent) for folder in FOLDERS for file in sorted(folder.rglob("*.py"))]
 ALL = [".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in FILES]
 MODULES = [name for name in ALL if not (name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None)]
-SHOWING = [name for name in MODULES if not re.search(r"\._[a-z]|_steps$", name)]
-
-# A name has no example if its signature has one of these.
-WITHOUT_EXAMPLE = {
-    "a run is trained for seconds, or recorded": ("RunConfig", "RunResult", "Study", "Verification"),
-    "it is somewhere on this machine": ("Path",),
-    "workers are processes of their own": ("Executor", "Connection", "Entry", "Problem", "Worker"),
-    "every position of a figure takes seconds": ("Explorer",),
-}
 
 
 def public(module):
@@ -95,36 +85,13 @@ def with_example(name):
     return names
 
 
-@functools.cache
-def held():
-    """The annotations of what all names return, and of what the classes hold."""
-    things = {part for name in SHOWING for _, thing in offered(name) for part in documented(thing)}
-    found = [(thing, *item) for thing in things for item in getattr(thing, "__annotations__", {}).items()]
-    return " ".join(str(value) for thing, key, value in found if inspect.isclass(thing) or key == "return")
+def held(name):
+    """What the annotations of a module say that its names give and hold."""
+    things = [part for _, thing in offered(name) for part in documented(thing)]
+    return " ".join(str(value) for thing in things for value in getattr(thing, "__annotations__", {}).values())
 
 
-def bare(name):
-    """The names of a module that have no example and need one, and those that are excused, with their signatures.
-
-    A command line is shown where it is explained, a protocol has nothing to show, and a class that another name holds
-    or gives comes with that.
-    """
-    shown = with_example(name)
-    for own, thing in offered(name):
-        if own in shown or name.endswith("__main__") or getattr(thing, "_is_protocol", False):
-            continue
-        if not (inspect.isclass(thing) and re.search(rf"\b{own}\b", held())):
-            yield own, str(inspect.signature(thing))
-
-
-EXCUSES = re.compile("|".join(rf"\b{word}\b" for words in WITHOUT_EXAMPLE.values() for word in words))
-
-
-@pytest.mark.parametrize("name", SHOWING)
-def test_every_public_name_has_an_example_or_a_reason_to_have_none(name):
-    assert [own for own, signature in bare(name) if not EXCUSES.search(signature)] == []
-
-
-def test_every_reason_to_have_no_example_is_needed():
-    signatures = " ".join(signature for name in SHOWING for _, signature in bare(name))
-    assert set(EXCUSES.findall(signatures)) == {word for words in WITHOUT_EXAMPLE.values() for word in words}
+@pytest.mark.parametrize("name", [name for name in MODULES if re.fullmatch(r"condkl(\.[a-z]\w*)*", name)])
+def test_every_public_name_of_the_library_has_an_example_or_comes_with_one_that_has(name):
+    shown, given = with_example(name), held(name)
+    assert [own for own, _ in offered(name) if own not in shown and not re.search(rf"\b{own}\b", given)] == []

@@ -41,7 +41,10 @@ def test_every_objective_has_a_colour_and_a_name():
 
 def test_a_notebook_shows_its_figures_as_vectors_and_as_pixels(monkeypatch):
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel has its own
-    cells = ["import matplotlib.pyplot as plt, condkl_book.style; condkl_book.style.use_style()", "plt.plot([1, 2]); plt.show()"]
+    cells = [
+        "import matplotlib.pyplot as plt, condkl_book.style; condkl_book.style.use_style()",
+        "plt.plot([1, 2]); plt.show()",
+    ]
     notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
     NotebookClient(notebook, kernel_name="python3").execute()
     (shown,) = notebook.cells[1].outputs

@@ -14,12 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from condkl_studies import results
-from condkl_studies.results import Interval, bands, curves, interval, paired, runs, source, where
-from condkl_studies import store
+from condkl_studies import results, store
 from condkl_studies.config import RunConfig
 from condkl_studies.engine import RunResult
 from condkl_studies.plans import EPOCH
+from condkl_studies.results import Interval, bands, curves, interval, paired, runs, source, where
 
 RECORDED = store.runs_folder() / "main" / results.STUDIES["main"][0].id
 BASE = RunConfig("full", skip=False, seed=0, steps=3 * EPOCH, every=EPOCH, likelihood_images=2, likelihood_samples=1)
