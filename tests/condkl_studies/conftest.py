@@ -15,7 +15,8 @@ MNIST = data_folder() / "mnist"
 def folder(tmp_path, monkeypatch):
     """Where this test's data folder and cache lie."""
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "mnist").symlink_to(MNIST)
+    for published in (MNIST, MNIST.with_name("fashion-mnist")):
+        (tmp_path / "data" / published.name).symlink_to(published)
     monkeypatch.setenv("CONDKL_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("CONDKL_CACHE", str(tmp_path / "cache"))
     return tmp_path
