@@ -4,7 +4,8 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         parser.error("two workers need two cores, and this process may use one. Widen its affinity (taskset).")
-    load = os.getloadavg()[0]
-    if load > IDLE:
+    if (load := os.getloadavg()[0]) > IDLE:
         print(f"warning: the machine is busy (load {load:.1f}); wait until it is idle for figures to trust")
     entries = {name: CONTESTANTS[name] for name in options.only or CONTESTANTS}
     try:
@@ -39,18 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (contest.UnfairError, WorkerError) as error:
         print(error, file=sys.stderr)
         return 1
-    path = options.output
-    if path is None and not options.only:  # a part of the contest does not take the place of a whole one
-        path = data_folder() / "bench" / report.file_name(_processor())
-    if path is not None:
+    # Unless asked for, a part of the contest does not take the place of a whole one.
+    if path := options.output or (not options.only and data_folder() / "bench" / report.file_name(_processor())):
         write_json(path, {"load_before": load} | found)
         print(f"recorded in {path}")
     return 1 if any(verdict["held"] is False for verdict in found["needed"]) else 0
 
 
-def run(
-    entries: dict[str, Entry], problem: Problem, options: argparse.Namespace, cores: Sequence[int]
-) -> dict[str, Any]:
+def run(entries: dict[str, Entry], problem: Problem, options: argparse.Namespace, cores: list[int]) -> dict[str, Any]:
     """The whole contest: compare losses, race, print; returns the record.
 
     Args:
@@ -58,10 +54,6 @@ def run(
         problem: what they train.
         options: `rounds`, `steps` and `draws`.
         cores: one for each worker.
-
-    Raises:
-        UnfairError: if the contestants do not train the same model on the same loss.
-        WorkerError: if a contestant fails.
     """
     started = datetime.now(UTC).isoformat(timespec="seconds")
     absent = {name: why for name, entry in entries.items() if (why := entry.missing())}
@@ -77,29 +69,22 @@ def run(
     print(f"\nLoss on that batch after {2 * options.rounds * options.steps} steps and the warm-up:")
     print(report.losses_text(after, entries))
     contest.check_training(before, after)
-    table, verdicts = report.summary(laps), report.verdicts(laps)
-    print(f"\n{report.rates_text(table, entries, absent)}\n\n{report.yardstick_text(table, flops_per_step(problem))}")
-    for verdict in verdicts:
-        print(report.verdict_text(verdict))
+    table, verdicts, flops = report.summary(laps), report.verdicts(laps), flops_per_step(problem)
+    print(f"\n{report.rates_text(table, entries, absent)}\n\n{report.yardstick_text(table, flops)}")
+    print(*map(report.verdict_text, verdicts), sep="\n")
     if disturbed := report.disturbed(laps):
         print(f"warning: in {len(disturbed)} of {len(laps)} laps something else used the cores; the least share of a "
               f"core was {min(lap.cpu_share for lap in disturbed):.0%}")  # fmt: skip
-    settings = {name: getattr(options, name) for name in ("rounds", "steps", "draws")}
-    sizes = {name: getattr(problem, name) for name in ("latents", "hidden", "batch_size", "window", "learning_rate")}
+    here = {"processor": _processor(), "device": "cpu", "cores": str(os.cpu_count())}
+    sizes = ("latents", "hidden", "batch_size", "window", "learning_rate")
     return {
         "started": started,
-        "machine": machine()
-        | {
-            "processor": _processor(),
-            "device": "cpu",
-            "cores": str(os.cpu_count()),
-            "python": platform.python_version(),
-        },
+        "machine": machine() | here | {"python": platform.python_version()},
         "packages": _versions(entries),
         "commit": commit(),
         "protocol": PROTOCOL,
-        "problem": sizes | {"flops_per_step": flops_per_step(problem)},
-        "settings": settings,
+        "problem": {name: getattr(problem, name) for name in sizes} | {"flops_per_step": flops},
+        "settings": {name: getattr(options, name) for name in ("rounds", "steps", "draws")},
         "labels": {name: entry.label for name, entry in entries.items()},
         "absent": absent,
         "losses": {"before": before.to_dict("index"), "after": after.to_dict("index")},
@@ -114,48 +99,40 @@ def _processor() -> str:
 def _versions(entries: dict[str, Entry]) -> dict[str, str]:
     """The versions of what takes part, so far as it is installed."""
     found = {}
-    for name in ["condkl", "torch", "numpy", "jaxlib", *(entry.package for entry in entries.values() if entry.package)]:
-        try:
+    for name in filter(None, ["condkl", "torch", "numpy", "jaxlib", *(entry.package for entry in entries.values())]):
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks",
+        "python -m benchmarks",
         description="Our training step against others, in one alternating run on an idle machine. "
         "Rivals need the extra `bench`: pip install -c constraints.txt -e '.[bench]'.",
     )
-    parser.add_argument("--rounds", type=_count, default=3, help="in each, everyone has two laps (default %(default)s)")
-    lap = f"of each worker in a lap: up to {WINDOW} or a multiple of it (default %(default)s)"
-    parser.add_argument("--steps", type=_steps, default=WINDOW, help=lap)
-    parser.add_argument("--draws", type=_draws, default=200, help="for the comparison of losses (default %(default)s)")
+    parser.add_argument("--rounds", type=_at_least(1), default=3, help="in each, everyone has two laps (default 3)")
+    parser.add_argument("--steps", type=_steps, default=WINDOW, help=f"a lap: {WINDOW}, less, or a multiple of it")
+    parser.add_argument("--draws", type=_at_least(200), default=200, help="to compare losses (default and least 200)")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, metavar="NAME", help=f"of {', '.join(CONTESTANTS)}")
-    parser.add_argument(
-        "--output", type=Path, help="the record (default: in data/bench/, named after the machine; none with --only)"
-    )
+    parser.add_argument("--output", type=Path, help="the record; else in data/bench/, but with --only nowhere")
     return parser
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
+def _at_least(least: int) -> Callable[[str], int]:
+    def count(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
+        return int(text)
+
+    return count
 
 
 def _steps(text: str) -> int:
-    steps = _count(text)
+    steps = _at_least(1)(text)
     if steps > WINDOW and steps % WINDOW:
         raise argparse.ArgumentTypeError(f"expected at most {WINDOW} or a multiple of it, whole windows, got {text!r}")
     return steps
-
-
-def _draws(text: str) -> int:
-    if (draws := _count(text)) < 200:
-        raise argparse.ArgumentTypeError(f"expected at least 200, for a standard error to trust, got {text!r}")
-    return draws
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -36,10 +35,6 @@ class Lap:
         steps: of each of them.
         seconds: from the first worker's start to the last one's end.
         cpu_share: the part of its time in which the worker that waited most had its core.
-
-    Example:
-        >>> Lap(round=0, contestant="ours", workers=2, steps=500, seconds=4.0, cpu_share=1.0).rate
-        250.0
     """
 
     round: int
@@ -57,43 +52,38 @@ class Lap:
 
 @contextmanager
 def crews(entries: Mapping[str, Entry], problem: Problem, cores: Sequence[int]) -> Iterator[Crews]:
-    """A worker on each of the cores for each contestant, ready to be asked; they end with the context.
-
-    Raises:
-        WorkerError: if a contestant cannot be made.
-    """
+    """A worker on each of the cores for each contestant, ready to be asked; they end with the context."""
     made: Crews = {}
     try:
         for name, entry in entries.items():
             made[name] = [Worker(entry, seed, core) for seed, core in enumerate(cores)]
         for workers in tqdm(made.values(), desc="starting", unit="contestant"):
-            for worker in workers:
-                worker.ask("make", problem)
-            together(workers)
+            together(workers, "make", problem)
         yield made
     finally:
         for worker in itertools.chain.from_iterable(made.values()):
             worker.close()
 
 
-def together(workers: Sequence[Worker]) -> list[Turn]:
-    """The next answer of each of them."""
+def together(workers: Sequence[Worker], method: str, argument: Problem | int) -> list[Turn]:
+    """Ask the same of all of them at once; returns their answers."""
+    for worker in workers:
+        worker.ask(method, argument)
     return [worker.answer() for worker in workers]
 
 
 def compare_losses(made: Crews, problem: Problem, draws: int) -> pd.DataFrame:
-    """The loss of every contestant at the same weights on the same batch, each at its own draws of the latents.
+    """The loss of every contestant at its weights on the same batch, each at its own draws of the latents.
 
     Returns:
         For each name `loss`, the mean in nats an image over the draws, and `standard_error`. Yardsticks are left out.
     """
-    rows = {}
+    values = {}
     for name, (worker, *_) in tqdm(made.items(), desc="losses", unit="contestant"):
         worker.ask("losses", problem.batch, draws)
-        values: np.ndarray = worker.answer()
-        if len(values):
-            rows[name] = (float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values)))
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["loss", "standard_error"])
+        values[name] = worker.answer()
+    found = pd.DataFrame({name: column for name, column in values.items() if len(column)})
+    return pd.DataFrame({"loss": found.mean(), "standard_error": found.sem()})
 
 
 def check_losses(table: pd.DataFrame) -> None:
@@ -101,17 +91,14 @@ def check_losses(table: pd.DataFrame) -> None:
 
     Raises:
         UnfairError: if two do not; the message names them.
-
-    Example:
-        >>> check_losses(pd.DataFrame({"loss": [543.2, 543.9], "standard_error": [0.2, 0.2]}, index=["ours", "eager"]))
     """
     for one, other in itertools.combinations(table.index, 2):
-        gap = table.loss[one] - table.loss[other]
+        gap = abs(table.loss[one] - table.loss[other])
         error = math.hypot(table.standard_error[one], table.standard_error[other])
-        if not abs(gap) <= STANDARD_ERRORS * error:
+        if not gap <= STANDARD_ERRORS * error:  # so that NaN fails too
             raise UnfairError(
                 f"{one} and {other}: losses {table.loss[one]:.3f} and {table.loss[other]:.3f} nats differ by "
-                f"{abs(gap) / error:.1f} standard errors, allowed are {STANDARD_ERRORS}. They do not train the same "
+                f"{gap / error:.1f} standard errors, allowed are {STANDARD_ERRORS}. They do not train the same "
                 "model on the same loss, so their speeds say nothing."
             )
 
@@ -121,10 +108,6 @@ def check_training(before: pd.DataFrame, after: pd.DataFrame) -> None:
 
     Raises:
         UnfairError: if one did not; the message names it.
-
-    Example:
-        >>> before = pd.DataFrame({"loss": [543.2], "standard_error": [0.2]}, index=["ours"])
-        >>> check_training(before, after=before.assign(loss=205.1))
     """
     for name in before.index:
         fall = before.loss[name] - after.loss[name]
@@ -138,9 +121,7 @@ def check_training(before: pd.DataFrame, after: pd.DataFrame) -> None:
 def warm_up(made: Crews, entries: Mapping[str, Entry], problem: Problem) -> None:
     """Have every worker compile what it compiles, and take its first steps."""
     for name, workers in tqdm(made.items(), desc="warming up", unit="contestant"):
-        for worker in workers:
-            worker.ask("advance", problem.window if entries[name].windowed else min(_WARM_UP, problem.window))
-        together(workers)
+        together(workers, "advance", problem.window if entries[name].windowed else min(_WARM_UP, problem.window))
 
 
 def race(made: Crews, rounds: int, steps: int) -> list[Lap]:
@@ -149,23 +130,16 @@ def race(made: Crews, rounds: int, steps: int) -> list[Lap]:
     While one trains, the others wait. Each round begins with the next contestant, so that none has the same place
     in all of them.
     """
-    names, laps = list(made), []
-    sizes = [1, max(map(len, made.values()))]
-    with tqdm(total=rounds * len(names) * len(sizes), unit="lap") as bar:
-        for number in range(rounds):
-            first = number % len(names)
-            for size, name in itertools.product(sizes, names[first:] + names[:first]):
-                bar.set_description(f"round {number + 1} of {rounds}")
-                laps.append(lap(number, name, made[name][:size], steps))
-                bar.update()
-    return laps
+    names, sizes = list(made), [1, max(map(len, made.values()))]
+    turns = [
+        (at, size, names[(at + i) % len(names)]) for at in range(rounds) for size in sizes for i in range(len(names))
+    ]
+    return [lap(at, name, made[name][:size], steps) for at, size, name in tqdm(turns, "laps", unit="lap")]
 
 
 def lap(number: int, name: str, workers: Sequence[Worker], steps: int) -> Lap:
     """One lap: all `workers` start at once, and it ends with the last of them."""
-    for worker in workers:
-        worker.ask("advance", steps)
-    turns = together(workers)
+    turns = together(workers, "advance", steps)
     seconds = max(turn.end for turn in turns) - min(turn.start for turn in turns)
     share = min(turn.cpu / (turn.end - turn.start) for turn in turns)
     return Lap(number, name, len(workers), steps, seconds, share)

@@ -15,14 +15,10 @@ class Contestant(Protocol):
     """A way of training the model of a `Problem`. It lives in a process of its own, of one thread."""
 
     def advance(self, steps: int) -> None:
-        """Train for that many steps, and return when the last one is done."""
+        """Train for that many steps, or for whole windows until they are done; return when the last one is."""
 
     def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
-        """The loss it trains on at its weights, on the batch `bits`, at that many draws of the latents.
-
-        Args:
-            bits: bytes of 0 and 1, shape (n, pixels).
-            draws: how many.
+        """The loss it trains on at its weights, on bytes of 0 and 1, shape (n, pixels), at draws of the latents.
 
         Returns:
             The negative ELBO in nats, mean over the images, shape (draws,); empty for a yardstick.
@@ -36,14 +32,9 @@ class Entry:
     Attributes:
         label: its name in tables.
         target: its class, "module:name".
-        package: what it needs beyond this library's dependencies, as pip names it; the module is `module`.
-        module: of that package.
+        package, module: what it needs beyond this library's dependencies, as pip and as Python name it.
         windowed: whether it takes a whole window at once, so that a window is what warms it up.
         options: further arguments of its class.
-
-    Example:
-        >>> Entry("of another kind", "elsewhere:Step", package="some-package", module="no_such_module").missing()
-        'not installed: some-package'
     """
 
     label: str
@@ -65,21 +56,18 @@ class Entry:
             return f"not installed: {self.package}"
         from condkl_studies.engine import compiler_found  # here: workers, which do not ask, start without torch
 
-        if self.options.get("compiled") and not compiler_found():
-            return "no C++ compiler"
-        return ""
+        return "no C++ compiler" if self.options.get("compiled") and not compiler_found() else ""
 
 
 OURS, EAGER, PYRO, YARDSTICK = "ours", "eager", "pyro", "sgemm"
-_HERE = "benchmarks"
 
 CONTESTANTS: dict[str, Entry] = {
-    OURS: Entry("condkl, compiled", f"{_HERE}.ours:Ours", windowed=True, options={"compiled": True}),
-    "uncompiled": Entry("condkl, not compiled", f"{_HERE}.ours:Ours", windowed=True),
-    EAGER: Entry("plain PyTorch", f"{_HERE}.torch_steps:Eager"),
-    PYRO: Entry("Pyro", f"{_HERE}.pyro_steps:Pyro", "pyro-ppl", "pyro"),
-    "numpyro": Entry("NumPyro", f"{_HERE}.numpyro_steps:NumPyro", "numpyro", "numpyro"),
-    "jax": Entry("JAX, jitted step", f"{_HERE}.jax_steps:JaxStep", "jax", "jax"),
-    "scan": Entry("JAX, scan over a window", f"{_HERE}.jax_steps:JaxScan", "jax", "jax", windowed=True),
-    YARDSTICK: Entry("sgemm alone (yardstick)", f"{_HERE}.torch_steps:Sgemm"),
+    OURS: Entry("condkl, compiled", "benchmarks.ours:Ours", windowed=True, options={"compiled": True}),
+    "uncompiled": Entry("condkl, not compiled", "benchmarks.ours:Ours", windowed=True),
+    EAGER: Entry("plain PyTorch", "benchmarks.torch_steps:Eager"),
+    PYRO: Entry("Pyro", "benchmarks.pyro_steps:Pyro", "pyro-ppl", "pyro"),
+    "numpyro": Entry("NumPyro", "benchmarks.numpyro_steps:NumPyro", "numpyro", "numpyro"),
+    "jax": Entry("JAX, jitted step", "benchmarks.jax_steps:JaxStep", "jax", "jax"),
+    "scan": Entry("JAX, scan over a window", "benchmarks.jax_steps:JaxScan", "jax", "jax", windowed=True),
+    YARDSTICK: Entry("sgemm alone (yardstick)", "benchmarks.torch_steps:Sgemm"),
 }

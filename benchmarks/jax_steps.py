@@ -27,48 +27,56 @@ class JaxStep:
     """One jitted step a call; batches are gathered by numpy and binarised in the step."""
 
     def __init__(self, problem: Problem, seed: int) -> None:
-        self._problem = problem
-        self._training = _start(problem, seed)
-        self._orders = orders(len(problem.images), problem.batch_size, seed)
-        self._step = jax.jit(lambda training, grey: _step(training, grey, problem.learning_rate), donate_argnums=0)
+        self.problem = problem
+        self.state = self._start(seed)
+        self.orders = orders(len(problem.images), problem.batch_size, seed)
+        self.jitted = jax.jit(self._step, donate_argnums=0)
+
+    def _start(self, seed: int) -> Any:
+        weights = jax.tree.map(jnp.array, {name: network(self.problem, name) for name in NETWORKS})
+        # Two trees of zeros, each with its own memory: a step takes over the memory of the one before.
+        first, second = (jax.tree.map(jnp.zeros_like, weights) for _ in range(2))
+        return Training(weights, first, second, jnp.zeros((), jnp.float32), jax.random.key(seed))
+
+    def _step(self, state: Any, grey: Array) -> Any:
+        key, pixels, noise = jax.random.split(state.key, 3)
+        gradients = jax.grad(negative_elbo)(state.weights, binarise(pixels, grey), noise)
+        step, rate = state.step + 1, self.problem.learning_rate
+        return Training(*adam(state.weights, gradients, state.first, state.second, step, rate), step, key)
+
+    def _loss(self, state: Any, x: Array, key: Array) -> Array:
+        return negative_elbo(state.weights, x, key)
 
     def advance(self, steps: int) -> None:
         """Train for that many steps."""
         for _ in range(steps):
-            self._training = self._step(self._training, self._problem.images[next(self._orders)])
-        jax.block_until_ready(self._training)
+            self.state = self.jitted(self.state, self.problem.images[next(self.orders)])
+        jax.block_until_ready(self.state)
 
     def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
         """The loss on `bits` at that many draws of the latents, shape (draws,)."""
-        return _losses(self._training.weights, bits, draws)
+        loss, x = jax.jit(self._loss), jnp.asarray(bits, jnp.float32)
+        return np.array([loss(self.state, x, key) for key in jax.random.split(jax.random.key(0), draws)])
 
 
-class JaxScan:
+class JaxScan(JaxStep):
     """One call for a window of steps, which gathers and binarises its batches itself."""
 
     def __init__(self, problem: Problem, seed: int) -> None:
-        self._window, self._images = problem.window, jnp.asarray(problem.images)
-        self._training = _start(problem, seed)
-        self._orders = orders(len(problem.images), problem.batch_size, seed)
+        super().__init__(problem, seed)
+        self._images = jnp.asarray(problem.images)
 
-        def window(training: Training, images: Array, order: Array) -> Training:
-            def step(training: Training, at: Array) -> tuple[Training, None]:
-                return _step(training, images[at], problem.learning_rate), None
+        def window(state: Training, images: Array, order: Array) -> Training:
+            return jax.lax.scan(lambda state, at: (self._step(state, images[at]), None), state, order)[0]
 
-            return jax.lax.scan(step, training, order)[0]
-
-        self._run = jax.jit(window, donate_argnums=0)
+        self.jitted = jax.jit(window, donate_argnums=0)
 
     def advance(self, steps: int) -> None:
         """Train for whole windows, until `steps` more are done."""
-        for _ in range(-(-steps // self._window)):
-            order = np.stack([next(self._orders) for _ in range(self._window)])
-            self._training = self._run(self._training, self._images, order)
-        jax.block_until_ready(self._training)
-
-    def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
-        """The loss on `bits` at that many draws of the latents, shape (draws,)."""
-        return _losses(self._training.weights, bits, draws)
+        for _ in range(-(-steps // self.problem.window)):
+            order = np.stack([next(self.orders) for _ in range(self.problem.window)])
+            self.state = self.jitted(self.state, self._images, order)
+        jax.block_until_ready(self.state)
 
 
 def orders(n: int, batch_size: int, seed: int) -> Iterator[np.ndarray]:
@@ -125,22 +133,3 @@ def adam(weights: Any, gradients: Any, first: Any, second: Any, step: Array, rat
     size, root = rate / (1 - _BETA1**step), jax.lax.rsqrt(1 - _BETA2**step)
     weights = jax.tree.map(lambda w, m, v: w - size * m / (jnp.sqrt(v) * root + _EPS), weights, first, second)
     return weights, first, second
-
-
-def _start(problem: Problem, seed: int) -> Training:
-    weights = jax.tree.map(jnp.array, {name: network(problem, name) for name in NETWORKS})
-    # Two trees of zeros, each with its own memory: a step takes over the memory of the one before.
-    first, second = (jax.tree.map(jnp.zeros_like, weights) for _ in range(2))
-    return Training(weights, first, second, jnp.zeros((), jnp.float32), jax.random.key(seed))
-
-
-def _step(training: Training, grey: Array, rate: float) -> Training:
-    key, pixels, noise = jax.random.split(training.key, 3)
-    gradients = jax.grad(negative_elbo)(training.weights, binarise(pixels, grey), noise)
-    step = training.step + 1
-    return Training(*adam(training.weights, gradients, training.first, training.second, step, rate), step, key)
-
-
-def _losses(weights: Any, bits: np.ndarray, draws: int) -> np.ndarray:
-    loss, x = jax.jit(negative_elbo), jnp.asarray(bits, jnp.float32)
-    return np.array([loss(weights, x, key) for key in jax.random.split(jax.random.key(0), draws)])

@@ -3,6 +3,7 @@
 Only making the problem takes torch, so that contestants without it start without it.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +21,7 @@ class Problem:
 
     Attributes:
         weights: the state of `HierarchicalVAE`, by name.
-        latents: the widths of v and u.
-        hidden: the widths of the tanh layers, as `HierarchicalVAE` takes them.
+        latents, hidden: sizes, as `HierarchicalVAE` takes them.
         images: grey levels as bytes, shape (n, pixels).
         batch: the binary images on which losses are compared, bytes of 0 and 1, shape (batch_size, pixels).
         window: how many steps are taken at once where the randomness is drawn ahead.
@@ -45,61 +45,34 @@ def make_problem(
     images: np.ndarray | None = None,
     window: int = WINDOW,
     batch_size: int = 100,
-    seed: int = 0,
 ) -> Problem:
-    """The problem with first weights from `seed`.
-
-    Args:
-        latents, hidden, window, batch_size: as `Problem` names them; sizes of the IWAE paper's two-layer model.
-        images: grey levels as bytes, shape (n, pixels); None for the training images of MNIST.
-        seed: of the weights, and of the binarisation of the batch on which losses are compared.
-
-    Example:
-        >>> problem = make_problem(latents=(2, 3), hidden=(4, 5), images=np.zeros((6, 9), np.uint8), batch_size=6)
-        >>> problem.batch.shape
-        (6, 9)
-    """
+    """The problem at the sizes of the IWAE paper's two-layer model, or at others; on MNIST, unless with `images`."""
     import torch
 
     from condkl.vae import HierarchicalVAE
     from condkl_studies.data import binarise_once, load
+    from condkl_studies.randomness import seeded_globally
 
     grey = load("mnist", "train") if images is None else torch.from_numpy(images)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded_globally(0):
         model = HierarchicalVAE(latents, hidden, pixels=grey.shape[1]).start_at_mean(grey)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    batch = binarise_once(grey[:batch_size], seed).numpy().astype(np.uint8)
+    batch = binarise_once(grey[:batch_size]).numpy().astype(np.uint8)
     return Problem(weights, latents, hidden, grey.numpy(), batch, window, batch_size)
 
 
 def first_parts(problem: Problem, network: str) -> list[np.ndarray]:
-    """The first layer's matrices of a network from `NETWORKS`, one for each of its inputs, (outputs, inputs).
-
-    Example:
-        >>> problem = make_problem(latents=(2, 3), hidden=(4, 5), images=np.zeros((6, 9), np.uint8))
-        >>> [part.shape for part in first_parts(problem, "q_u")]  # x and v
-        [(4, 9), (4, 2)]
-    """
-    prefix = f"{_prefix(problem, network)}.parts."
-    return [problem.weights[name] for name in problem.weights if name.startswith(prefix) and name.endswith(".weight")]
+    """The first layer's matrices of a network from `NETWORKS`, one for each of its inputs, (outputs, inputs)."""
+    name = re.compile(rf"{network}(\.0)?\.parts\.\d+\.weight")
+    return [value for key, value in problem.weights.items() if name.fullmatch(key)]
 
 
 def layers(problem: Problem, network: str) -> list[Layer]:
-    """The three layers of a network from `NETWORKS`; the first one on its inputs side by side.
-
-    Example:
-        >>> problem = make_problem(latents=(2, 3), hidden=(4, 5), images=np.zeros((6, 9), np.uint8))
-        >>> [weights.shape for weights, biases in layers(problem, "q_u")]
-        [(4, 11), (4, 4), (6, 4)]
-    """
-    prefix = _prefix(problem, network)
-    first = np.concatenate(first_parts(problem, network), axis=1)
-    return [
-        (first, problem.weights[f"{prefix}.parts.0.bias"]),
-        (problem.weights[f"{prefix}.middle.weight"], problem.weights[f"{prefix}.middle.bias"]),
-        (problem.weights[f"{prefix}.out.weight"], problem.weights[f"{prefix}.out.bias"]),
-    ]
+    """The three layers of a network from `NETWORKS`; the first one on its inputs side by side."""
+    weights = problem.weights
+    name = network if f"{network}.out.weight" in weights else f"{network}.0"  # one of several layers', the first
+    first = np.concatenate(first_parts(problem, network), axis=1), weights[f"{name}.parts.0.bias"]
+    return [first, *((weights[f"{name}.{at}.weight"], weights[f"{name}.{at}.bias"]) for at in ("middle", "out"))]
 
 
 def flops_per_step(problem: Problem) -> int:
@@ -107,16 +80,7 @@ def flops_per_step(problem: Problem) -> int:
 
     Every weight takes part in one product forward and in one for its own gradient, and, unless it multiplies the
     image, in a third one for the gradient of its input.
-
-    Example:
-        >>> flops_per_step(make_problem(latents=(2, 3), hidden=(4, 5), images=np.zeros((6, 9), np.uint8)))
-        154200
     """
     matrices = [value for value in problem.weights.values() if value.ndim == 2]
     on_images = [first_parts(problem, name)[0] for name in ("q_v", "q_u")]
-    products = 3 * sum(m.size for m in matrices) - sum(m.size for m in on_images)
-    return 2 * problem.batch_size * products
-
-
-def _prefix(problem: Problem, network: str) -> str:
-    return network if f"{network}.out.weight" in problem.weights else f"{network}.0"
+    return 2 * problem.batch_size * (3 * sum(m.size for m in matrices) - sum(m.size for m in on_images))

@@ -1,6 +1,5 @@
 """The contestant in Pyro: `TraceMeanField_ELBO` with Pyro's Adam."""
 
-import numpy as np
 import pyro
 import torch
 from pyro.distributions import Bernoulli, Normal
@@ -8,47 +7,38 @@ from pyro.infer import SVI, TraceMeanField_ELBO
 from torch import Tensor, nn
 
 from benchmarks.problem import NETWORKS, Problem, layers
-from benchmarks.torch_steps import batches, perceptron
+from benchmarks.torch_steps import Eager, perceptron
 
 
-class Pyro:
+class Pyro(Eager):
     """A model and a guide as a user would write them. The loss is summed over images, which Adam does not see."""
 
-    def __init__(self, problem: Problem, seed: int) -> None:
-        torch.set_num_threads(1)
-        pyro.set_rng_seed(seed)
+    def _start(self, problem: Problem) -> None:
         pyro.clear_param_store()
         self._nets = nn.ModuleDict({name: perceptron(layers(problem, name)) for name in NETWORKS})
         self._width = problem.latents[0]
         adam = pyro.optim.Adam({"lr": problem.learning_rate})
         self._svi = SVI(self._model, self._guide, adam, loss=TraceMeanField_ELBO())
-        self._batches = batches(problem)
 
-    def advance(self, steps: int) -> None:
-        """Train for that many steps."""
-        for _ in range(steps):
-            self._svi.step(next(self._batches))
+    def _step(self, x: Tensor) -> None:
+        self._svi.step(x)
 
-    def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
-        """The loss on `bits` at that many draws of the latents, shape (draws,)."""
-        x = torch.from_numpy(bits).float()
-        return np.array([self._svi.evaluate_loss(x) / len(x) for _ in range(draws)])
+    def _loss(self, x: Tensor) -> float:
+        return self._svi.evaluate_loss(x) / len(x)
 
     def _model(self, x: Tensor) -> None:
-        for name in ("p_u", "p_x"):
-            pyro.module(name, self._nets[name])
+        p_u, p_x = (pyro.module(name, self._nets[name]) for name in ("p_u", "p_x"))
         with pyro.plate("images", len(x)):
             zero = x.new_zeros(len(x), self._width)
             v = pyro.sample("v", Normal(zero, torch.ones_like(zero)).to_event(1))
-            u = pyro.sample("u", _normal(self._nets["p_u"](v)))
-            pyro.sample("x", Bernoulli(logits=self._nets["p_x"](u)).to_event(1), obs=x)
+            u = pyro.sample("u", _normal(p_u(v)))
+            pyro.sample("x", Bernoulli(logits=p_x(u)).to_event(1), obs=x)
 
     def _guide(self, x: Tensor) -> None:
-        for name in ("q_v", "q_u"):
-            pyro.module(name, self._nets[name])
+        q_v, q_u = (pyro.module(name, self._nets[name]) for name in ("q_v", "q_u"))
         with pyro.plate("images", len(x)):
-            v = pyro.sample("v", _normal(self._nets["q_v"](x)))
-            pyro.sample("u", _normal(self._nets["q_u"](torch.cat([x, v], dim=-1))))
+            v = pyro.sample("v", _normal(q_v(x)))
+            pyro.sample("u", _normal(q_u(torch.cat([x, v], dim=-1))))
 
 
 def _normal(output: Tensor) -> pyro.distributions.Distribution:

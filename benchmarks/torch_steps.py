@@ -19,22 +19,32 @@ class Eager:
     def __init__(self, problem: Problem, seed: int) -> None:
         torch.set_num_threads(1)
         torch.manual_seed(seed)
-        self._model = PlainVAE(problem)
-        self._optimiser = torch.optim.Adam(self._model.parameters(), lr=problem.learning_rate)
         self._batches = batches(problem)
+        self._start(problem)
 
     def advance(self, steps: int) -> None:
         """Train for that many steps."""
         for _ in range(steps):
-            loss = self._model(next(self._batches))
-            self._optimiser.zero_grad()
-            loss.backward()
-            self._optimiser.step()
+            self._step(next(self._batches))
 
+    @torch.no_grad()
     def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
         """The loss on `bits` at that many draws of the latents, shape (draws,)."""
-        with torch.no_grad():
-            return np.array([self._model(torch.from_numpy(bits).float()).item() for _ in range(draws)])
+        x = torch.from_numpy(bits).float()
+        return np.array([self._loss(x) for _ in range(draws)])
+
+    def _start(self, problem: Problem) -> None:
+        self._vae = PlainVAE(problem)
+        self._optimiser = torch.optim.Adam(self._vae.parameters(), lr=problem.learning_rate)
+
+    def _step(self, x: Tensor) -> None:
+        loss = self._vae(x)
+        self._optimiser.zero_grad()
+        loss.backward()
+        self._optimiser.step()
+
+    def _loss(self, x: Tensor) -> float:
+        return self._vae(x).item()
 
 
 class PlainVAE(nn.Module):
@@ -51,8 +61,7 @@ class PlainVAE(nn.Module):
         q_v = normal(self.q_v(x))
         v = q_v.rsample()
         q_u = normal(self.q_u(torch.cat([x, v], dim=-1)))
-        u = q_u.rsample()
-        R = Independent(Bernoulli(logits=self.p_x(u)), 1).log_prob(x)
+        R = Independent(Bernoulli(logits=self.p_x(q_u.rsample())), 1).log_prob(x)
         return -(R - kl_divergence(q_v, p_v) - kl_divergence(q_u, normal(self.p_u(v)))).mean()
 
 

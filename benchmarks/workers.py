@@ -5,19 +5,14 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 from benchmarks.contestants import Contestant, Entry
 
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "TORCHINDUCTOR_COMPILE_THREADS": "1",
+ONE_THREAD = {f"{name}_THREADS": "1" for name in ("OMP_NUM", "MKL_NUM", "OPENBLAS_NUM", "TORCHINDUCTOR_COMPILE")} | {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "JAX_PLATFORMS": "cpu",
     "CUDA_VISIBLE_DEVICES": "",
@@ -43,38 +38,29 @@ class Turn:
 
 
 class Worker:
-    """A contestant in a process of its own, tied to one core.
-
-    Args:
-        entry: the contestant.
-        seed: of its randomness.
-        core: the number of the core.
-    """
+    """A contestant in a process of its own, tied to one core; `seed` is that of its randomness."""
 
     def __init__(self, entry: Entry, seed: int, core: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._label = entry.label
         self._connection, other = context.Pipe()
         self._process = context.Process(target=serve, args=(other, entry, seed, core), daemon=True)
-        with _environment(ONE_THREAD):  # read when a library is imported, which is before any code of ours runs
+        before = dict(os.environ)
+        os.environ.update(ONE_THREAD)  # read when a library is imported, which is before any code of ours runs
+        try:
             self._process.start()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
         other.close()
 
     def ask(self, method: str, *arguments: Any) -> None:
-        """Have something done; `answer` waits for the result.
-
-        Args:
-            method: "make", with the problem, before all else; then `advance` or `losses` of the contestant.
-            arguments: of the method.
-        """
+        """Have something done: "make" the contestant, with the problem, and then its `advance` and `losses`."""
         with suppress(BrokenPipeError):  # a process that died is the business of `answer`
             self._connection.send((method, arguments))
 
     def answer(self) -> Any:
-        """The oldest result not yet taken.
-
-        Returns:
-            None after "make", a `Turn` after "advance", an array after "losses".
+        """Wait for the oldest result: None after "make", a `Turn` after "advance", an array after "losses".
 
         Raises:
             WorkerError: if the contestant raised an error or its process died.
@@ -118,17 +104,3 @@ def _timed(contestant: Contestant, steps: int) -> Turn:
     start, cpu = time.perf_counter(), time.process_time()
     contestant.advance(steps)
     return Turn(start, time.perf_counter(), time.process_time() - cpu)
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

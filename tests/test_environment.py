@@ -18,9 +18,10 @@ PINS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if 
 def tracked():
     """List the files in git, or all that git would take where nothing is committed yet."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if found.returncode:
-        pytest.skip("this is no git checkout")
+    try:
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("there is no git here, or this is no checkout")
     return [path for name in found.stdout.splitlines() if (path := ROOT / name).is_file()]
 
 

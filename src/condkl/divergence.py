@@ -139,10 +139,11 @@ def _by_quadrature(q_v: Distribution, q_u: Conditional, p_v: Distribution, p_u: 
     assert isinstance(q_v, Normal)
 
     def rule(n: int) -> tuple[Tensor, Tensor]:
+        # Nodes of a standard normal, scaled and shifted: so they carry the gradient of the parameters of q(v).
         x, w = (torch.as_tensor(a).to(q_v.loc) for a in _gauss_hermite(n))
         return q_v.loc + q_v.scale * x, w
 
-    closed = _registered_kl(q_v, p_v)
+    closed = _registered_kl(q_v, p_v)  # exact, whatever the nodes
 
     def terms(n: int) -> tuple[Tensor, Tensor]:
         v, weight = rule(n)
@@ -154,7 +155,7 @@ def _by_quadrature(q_v: Distribution, q_u: Conditional, p_v: Distribution, p_u: 
     with torch.no_grad():  # a rule of another order says whether the nodes resolve these functions of v
         others = terms(2 * nodes + 1)
     for name, value, other in zip(names, (marginal.detach(), conditional.detach()), others, strict=True):
-        change = float((other.detach() - value).abs())
+        change = float((other.detach() - value).abs())  # in nats, and relative where the term is above one nat
         if change > 1e-6 * max(1.0, float(value.abs())):
             warnings.warn(
                 f"kl_chain: {nodes} Gauss-Hermite nodes do not resolve {name} as a function of v "
@@ -186,10 +187,10 @@ def _by_monte_carlo(
         a = q_v.log_prob(v) - _log_prob(p_v, v) if closed is None else closed.expand(samples)
         q_uv, p_uv = _conditionals(q_u, p_u, v)
         c = _registered_kl(q_uv, p_uv)
-        if c is None:
+        if c is None:  # one u for each v suffices for the mean; its noise shows in the standard error
             u = q_uv.sample()
             c = q_uv.log_prob(u) - _log_prob(p_uv, u)
-    each = a + c
+    each = a + c  # a and c share v: the error of the total is not that of two independent terms
     # One log ratio of +inf proves that the KL is infinite: nothing about the answer is uncertain then.
     error = torch.zeros_like(each[0]) if bool(each.isinf().any()) else each.std() / math.sqrt(samples)
     return KLChain(a.mean(), c.mean(), each.mean(), error)
@@ -231,6 +232,8 @@ def conditional_kl_at(q_u: Conditional, p_u: Conditional, v: Tensor) -> Tensor:
         raise NoClosedFormError(f"torch has no KL of {type(q).__name__} from {type(p).__name__} registered.")
     u = q.enumerate_support()  # (k, n) + event_shape
     mass = _mass(q, u)
+    # 0 log 0 = 0: where q has no mass, both logarithms are taken of 1, as masking the product alone would leave a
+    # gradient of NaN. Where q has mass and p has none, the KL is infinite.
     charged = mass > 0
     one = torch.ones_like(mass)
     ratio = torch.where(charged, mass, one).log() - torch.where(charged, _mass(p, u), one).log()
@@ -256,6 +259,7 @@ def _mass(d: Distribution, value: Tensor) -> Tensor:
 def _table_mass(d: Distribution, value: Tensor) -> Tensor | None:
     """The probability of each value under a table, read as it stands: torch's `log_prob` puts a floor under zeros."""
     if isinstance(d, torch.distributions.Categorical):
+        # The clamp only lets `gather` read something: a value that is no index of the table has mass 0.
         index = value.long().clamp(0, d.param_shape[-1] - 1)
         mass = d.probs.expand(*value.shape, -1).gather(-1, index.unsqueeze(-1)).squeeze(-1)
         return torch.where(index == value, mass, 0)
@@ -278,12 +282,14 @@ def _log_prob(d: Distribution, value: Tensor) -> Tensor:
     if support is None:  # a distribution without a declared support cannot be checked
         return d.log_prob(value)
     inside = support.check(value)
+    # Some constraints answer for each component: an event is inside if all of it is.
     batch = torch.broadcast_shapes(value.shape[: value.dim() - len(d.event_shape)], d.batch_shape)
     while inside.dim() > len(batch):
         inside = inside.all(-1)
     if bool(inside.all()):
         return d.log_prob(value)
-    with torch.random.fork_rng():  # a value that is surely inside stands in where `value` is not
+    # A value that is surely inside stands in where `value` is not: `log_prob` may raise there, or spoil the gradient.
+    with torch.random.fork_rng():  # the draw leaves the global stream as it is
         filler = d.sample(torch.Size(batch[: len(batch) - len(d.batch_shape)])).to(value.dtype)
     keep = inside.reshape(inside.shape + (1,) * len(d.event_shape))
     return torch.where(inside, d.log_prob(torch.where(keep, value, filler)), -math.inf)

@@ -158,7 +158,7 @@ def time_to_level(
     def above(_: float, values: FloatArray) -> float:
         return float(energy(*flat.split(values))) - level
 
-    above.terminal = True  # type: ignore[attr-defined]
+    above.terminal = True  # type: ignore[attr-defined]  # how SciPy is told to stop at the first crossing
     reached = flat.solve(limit, events=above).t_events[0]
     return float(reached[0]) if len(reached) else float("inf")
 
@@ -181,6 +181,7 @@ def fixed_point(field: FieldFunction, theta: Tensor, phi: Tensor, tol: float = 1
         (2.0, 2.0)
     """
     flat = _Flat(field, theta, phi)
+    # The method stops by relative changes. It is told to go on as far as it can; what is left of the field decides.
     found = root(flat.values, flat.start.double().numpy(), jac=flat.slopes, method="lm", tol=1e-15)
     worst = float(np.abs(found.fun).max())
     if not worst <= tol:
@@ -205,6 +206,8 @@ def fisher(problem: KLProblem, theta: Tensor, phi: Tensor) -> Fisher:
         >>> round(information.theta.item(), 4), round(information.phi.item(), 4)  # 1/variance, E v²
         (0.25, 4.0)
     """
+    # q at ψ stays fixed and q at ψ' moves: KL[q_ψ' || q_ψ] has its minimum, 0, at ψ' = ψ, and the second derivatives
+    # there are the Fisher information. With the same q(v) on both sides, eq. (3) leaves the mean over v of phi's.
     q_v, q_u = problem.q_v(theta), problem.q_u_given_v(phi)
     again = theta.requires_grad or phi.requires_grad
     hessian = torch.autograd.functional.hessian
@@ -240,6 +243,7 @@ def natural_gradient(field: FieldFunction, problem: KLProblem, blocks: Collectio
     def preconditioned(theta: Tensor, phi: Tensor) -> Field:
         step, information = vars(field(theta, phi)).copy(), fisher(problem, theta, phi)
         for name in blocks:
+            # The pseudo-inverse: the information of a softmax is singular along equal shifts of its logits.
             step[name] = torch.linalg.pinv(getattr(information, name), hermitian=True) @ step[name]
         return Field(**step)
 
@@ -247,7 +251,7 @@ def natural_gradient(field: FieldFunction, problem: KLProblem, blocks: Collectio
 
 
 class _Flat:
-    """A field over one flat tensor (phi, theta), for solvers."""
+    """A field over one flat tensor (phi, theta), for solvers: SciPy's float64 outside, the field's own dtype inside."""
 
     def __init__(self, field: FieldFunction, theta: Tensor, phi: Tensor) -> None:
         for name, parameters in (("theta", theta), ("phi", phi)):

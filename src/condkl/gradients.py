@@ -136,7 +136,7 @@ def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: f
     """
     unit_interval("lam", lam)
     again = theta.requires_grad or phi.requires_grad
-    with torch.enable_grad():
+    with torch.enable_grad():  # also for callers that follow the field without a gradient of their own
         theta, phi = _leaf("theta", theta), _leaf("phi", phi)
         q_v = problem.q_v(theta)
         if not isinstance(q_v, Categorical | Normal):
@@ -144,8 +144,10 @@ def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: f
                 f"problem.q_v: expected a Categorical or a scalar Normal, got {type(q_v).__name__}. "
                 "Estimate the gradient with score_function or pathwise instead."
             )
+        # Not "auto", which may fall back on samples: they carry no gradient.
         method: Literal["exact", "quadrature"] = "exact" if isinstance(q_v, Categorical) else "quadrature"
         kl = kl_chain(q_v, problem.q_u_given_v(phi), problem.p_v, problem.p_u_given_v, method=method)
+        # A does not depend on phi. C does on both, and theta's part of it is the one that λ weighs.
         (grad_A,) = _grad(kl.marginal, [theta], again)
         theta_C, phi_C = _grad(kl.conditional, [theta, phi], again)
     return Field(theta=grad_A + lam * theta_C, phi=phi_C)
@@ -192,10 +194,11 @@ def score_function(
     if at_least_one("samples", samples) == 1 and baseline:
         raise ValueError("samples: expected at least 2 with a leave-one-out baseline, got 1.")
     theta, phi = _leaf("theta", theta).detach(), _leaf("phi", phi).detach()
+    # Eq. (8) takes no derivative of v or of c(v): c only weighs the score.
     with torch.no_grad(), randomness_from(generator):
         v = problem.q_v(theta).sample(torch.Size([samples]))
         c = conditional_kl_at(problem.q_u_given_v(phi), problem.p_u_given_v, v)
-    if baseline:
+    if baseline:  # (sum - c_i)/(n - 1) is the mean of the others
         c = c - (c.sum() - c) / (samples - 1)
     score = _directional_derivatives(lambda parameters: problem.q_v(parameters).log_prob(v), theta)
     return Estimate(c.unsqueeze(-1) * score)
@@ -332,14 +335,10 @@ def _directional_derivatives(f: Callable[[Tensor], Tensor], theta: Tensor) -> Te
 
 
 def _grad(value: Tensor, inputs: list[Tensor] | list[torch.nn.Parameter], again: bool) -> list[Tensor]:
-    """Gradients of a number, zero where it does not depend on an input."""
+    """Gradients of a number, zero where it does not depend on an input; the graph stays for the next number."""
     if not value.requires_grad:
         return [torch.zeros_like(x) for x in inputs]
-    return list(
-        torch.autograd.grad(
-            value, inputs, retain_graph=True, create_graph=again, allow_unused=True, materialize_grads=True
-        )
-    )
+    return list(torch.autograd.grad(value, inputs, retain_graph=True, create_graph=again, materialize_grads=True))
 
 
 def _leaf(name: str, parameters: Tensor) -> Tensor:

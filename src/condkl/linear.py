@@ -134,6 +134,8 @@ def elbo_gap(
     x, F2, D = as_tensor("x", x), as_tensor("F", F).square(), _noise(beta, sigma2)
     power = rho(lam, beta, sigma2)
     lost = 1 - power
+    # Near λ = 1 the gap is of second order in `lost`. In terms of `excess` h(P₁/P_λ) has no 1 to cancel: it is
+    # excess - log(1 + excess).
     excess = lost * F2 / (D + power * F2)  # P₁/P_λ - 1
     shift = x.square() * F2 * D * lost.square() / ((D + F2) * (D + power * F2).square())
     return 0.5 * (excess - excess.log1p() + shift)
@@ -190,7 +192,10 @@ def chain_noise(b: Tensor, sigma2: float | Tensor, lam: float | Tensor) -> Tenso
     b, sigma2, lam = positive("b", b), positive("sigma2", sigma2), fractions("lam", lam)
     if b.dim() == 0:
         raise ValueError("b: expected shape (..., L - 1), a variance for each layer but the top, got one number.")
+    # n_1 gets the shape that all the others broadcast to, so that they can be stacked.
     n = [sigma2.expand(torch.broadcast_shapes(b.shape[:-1], sigma2.shape, lam.shape))]
+    # Each step is the linear VAE once more, with n_l for σ² and b_l for β. Without z_l, x is seen through the noise
+    # n_l + b_l; theta's update raises that density to the power ρ(λ), which divides the variance by it.
     for b_l in b.unbind(-1):
         n.append((n[-1] + b_l).square() / (n[-1] + lam * b_l))
     return torch.stack(n, dim=-1)
@@ -289,6 +294,7 @@ def _elementwise(
         positive("r", r), fractions("lam", lam), positive("level", level), positive("beta", beta)
     )
     rows = zip(*(case.flatten().tolist() for case in cases), strict=True)
+    # At the start y = 1 and E = r, so that the KL is r/2.
     times = [0.0 if r <= 2 * level else time(r, lam, level, beta) for r, lam, level, beta in rows]
     return torch.tensor(times, dtype=torch.float64).reshape(cases[0].shape)
 
@@ -301,6 +307,7 @@ def _time_by_the_flow(r: float, lam: float, level: float, beta: float) -> float:
         return Field(theta=2 * y - 2 + 2 * lam * y * E, phi=2 * y / beta)
 
     def kl(log_y: Tensor, log_E: Tensor) -> Tensor:
+        # y ends near 1, where expm1 keeps the digits of y - 1 that the level is made of.
         return 0.5 * (log_y.expm1() - log_y + (log_y + log_E).exp()).squeeze()
 
     start = torch.tensor([0.0, math.log(r)], dtype=torch.float64)
@@ -312,7 +319,8 @@ def _time_by_the_law(r: float, lam: float, level: float, beta: float) -> float:
 
     def y_at(log_E: float) -> float:
         E = math.exp(log_E)
-        # With x = E exp(s); beyond `far` the integrand is below exp(-45).
+        # With x = E exp(s) the integral runs over s from 0 to log(r/E). Beyond `far` the integrand is below exp(-45):
+        # a quadrature over all of a long range could miss the part near 0 that matters.
         far = min(log_r - log_E, 45 / beta, math.log(E + 45 / (beta * lam)) - log_E if lam else math.inf)
         integral, _ = quad(
             lambda s: math.exp(-beta * s - beta * lam * (math.exp(log_E + s) - E)), 0, far, epsabs=0, epsrel=1e-13
@@ -321,10 +329,13 @@ def _time_by_the_law(r: float, lam: float, level: float, beta: float) -> float:
 
     def above(log_E: float) -> float:
         y = y_at(log_E)
+        # For small levels y - 1 is small, hence log1p, and the relative accuracy of 1e-13 asked for above.
         return 0.5 * (y - 1 - math.log1p(y - 1) + y * math.exp(log_E)) - level
 
     if level < 1e-20:
         raise ValueError(f"level: expected at least 1e-20 nats, got {level:g}. Rounding hides what is smaller.")
+    # E falls with time, so that the KL is above the level at E = r and below it at an E small enough. As a rule that is
+    # below twice the level; where phi is fast (β < ½), y is the last to arrive and E is far smaller.
     low = math.log(level)
     while above(low) > 0:
         low -= 10

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
@@ -43,10 +44,8 @@ class Check:
     passed: bool
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        text = (
-            f"{'checked' if self.passed else 'FAILED'}: eq. ({self.eq}) against {self.oracle}: "
-            f"deviation {self.deviation:.2g}, allowed {self.tol:.2g}"
-        )
+        text = f"{'checked' if self.passed else 'FAILED'}: eq. ({self.eq}) against {self.oracle}: "
+        text += f"deviation {self.deviation:.2g}, allowed {self.tol:.2g}"
         html = f'<p class="ledger-check">{"✓" if self.passed else "✗"} {escape(text)}</p>'
         # JSON has no infinity; the record keeps such numbers as text.
         record = {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
@@ -86,13 +85,7 @@ class Ledger:
     gaps: list[str] = field(default_factory=list)
 
 
-def check(
-    eq: int | str,
-    oracle: str,
-    got: Tensor | ArrayLike,
-    want: Tensor | ArrayLike,
-    tol: float | Tensor,
-) -> None:
+def check(eq: int | str, oracle: str, got: Tensor | ArrayLike, want: Tensor | ArrayLike, tol: float | Tensor) -> None:
     """Assert `|got - want| <= tol` everywhere, and record it in the notebook's output for the ledger page.
 
     Args:
@@ -184,9 +177,8 @@ def _row(eq: str, chapter: str | None, made: list[Check]) -> LedgerRow:
         status = "checked" if len(oracles) >= 2 else "gap"
     # A deviation of 0 where 0 is allowed uses up none of it.
     shares = [0.0 if c.deviation == 0 else c.deviation / c.tol if c.tol else math.inf for c in made]
-    worst = max(shares, default=math.nan)
     largest = float(np.max([c.deviation for c in made])) if made else math.nan  # NaN if any is
-    return LedgerRow(eq, chapter, oracles, len(made), largest, worst, passed, status)
+    return LedgerRow(eq, chapter, oracles, len(made), largest, max(shares, default=math.nan), passed, status)
 
 
 def _complaint(row: LedgerRow) -> str:
@@ -206,13 +198,8 @@ def _array(value: Tensor | ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def _show(record: Check) -> None:
     """Into the notebook's output where there is one, else as a line of text."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        get_ipython = None
-    if get_ipython is not None and get_ipython() is not None:
-        from IPython.display import display
-
-        display(record)
+    python = sys.modules.get("IPython")  # a notebook has loaded it
+    if python is not None and python.get_ipython() is not None:
+        python.display.display(record)
     else:
         print(record._repr_mimebundle_()["text/plain"])

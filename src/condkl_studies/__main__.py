@@ -90,9 +90,9 @@ def _verify(options: argparse.Namespace) -> int:
         if not any(str(store.record_folder(name, config)) in line for line in found)
     ]
     print(f"{len(records)} records are whole, {len(found)} problems")
-    replays = replay_sample(records, options.replays, options.seed)
+    replays = replay_sample(records, options.replays, options.seed, False if options.eager else None)
     for replay in replays:
-        kind = "another kind of machine" if replay.bits is None else "the recorded kind of machine"
+        kind = "another kind of machine, or uncompiled" if replay.bits is None else "the recorded kind of machine"
         which = f"{replay.config.label} ({replay.config.id[:8]})"
         print(f"{'ok' if replay.passed else 'FAILED'}: {which} on {kind}: {replay}")
     if found or not all(replay.passed for replay in replays):
@@ -151,13 +151,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--scheduler", metavar="ADDRESS", help="a Dask scheduler, tcp://host:port, in place of local processes"
     )
-    run.add_argument("--eager", action="store_true", help="do not compile, even if there is a compiler")
     command(_status, "status", "what is recorded, and what stands behind it")
     check = command(_verify, "verify", "check every record, and train the first window of some again")
     check.add_argument(
         "--replays", type=int, default=3, metavar="N", help="how many runs to train again (default %(default)s)"
     )
     check.add_argument("--seed", type=int, default=0, metavar="N", help="which ones (default %(default)s)")
+    for one in (run, check):
+        one.add_argument("--eager", action="store_true", help="do not compile, even if there is a compiler")
     export = command(_export, "export", "all metrics in one CSV file")
     export.add_argument("name", nargs="?", choices=plans.names(), help="the study (default: all)")
     export.add_argument("--output", type=Path, default=Path("runs.csv"), metavar="FILE", help="(default %(default)s)")

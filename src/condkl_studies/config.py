@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -139,7 +140,7 @@ def _protocol_1_name(objective: str) -> str:
 
 
 def _name_from_protocol_1(written: str) -> str:
-    return "lambda=0.5" if written == "half" else written.replace("lambda_0.", "lambda=0.")
+    return "lambda=0.5" if written == "half" else re.sub(r"^lambda_(?=\d)", "lambda=", written)
 
 
 def canonical_json(value: Any) -> str:
@@ -167,8 +168,9 @@ def config_from(settings: dict[str, Any]) -> RunConfig:
         _FIELDS.get(name, name): tuple(value) if isinstance(value, list) else value for name, value in settings.items()
     }
     known = [f.name for f in fields(RunConfig)]
-    if own.get("protocol") in PROTOCOLS and not _FIRST <= set(own) <= set(known):
-        raise ValueError(f"settings: expected {known}, got {sorted(own)}.")
+    missing, unknown = sorted(_FIRST - set(own)), sorted(set(own) - set(known))
+    if own.get("protocol") in PROTOCOLS and (missing or unknown):
+        raise ValueError(f"settings: expected {', '.join(known)}; missing: {missing}, unknown: {unknown}.")
     if own.get("protocol") == 1:
         own["objective"] = _name_from_protocol_1(own["objective"])
     return RunConfig(**{name: own[name] for name in known if name in own} | {"protocol": own.get("protocol")})

@@ -1,16 +1,18 @@
 """One run: train as its config says, evaluate, and say what stands behind the numbers."""
 
 import contextlib
+import functools
 import math
 import os
 import platform
-import shutil
 import subprocess
+import sysconfig
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -105,8 +107,8 @@ def metrics_table(state: State) -> pd.DataFrame:
 
 
 def compiler_found() -> bool:
-    """Whether `torch.compile` has what it needs here: CUDA or a C++ compiler."""
-    return torch.cuda.is_available() or shutil.which(os.environ.get("CXX", "g++")) is not None
+    """Whether `torch.compile` has what it needs here: CUDA or a C++ compiler that works."""
+    return torch.cuda.is_available() or _compiles(os.environ.get("CXX", "g++"))
 
 
 def machine() -> dict[str, str]:
@@ -184,6 +186,19 @@ def commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+@functools.cache
+def _compiles(compiler: str) -> bool:
+    """Whether it makes a library of one line that needs Python's headers, as all that torch generates does."""
+    with TemporaryDirectory() as folder:
+        source = Path(folder, "one_line.cpp")
+        source.write_text("#include <Python.h>\n")
+        options = ["-I", sysconfig.get_path("include"), "-shared", "-fPIC", "-o", f"{folder}/one_line.so"]
+        try:
+            return subprocess.run([compiler, *options, source], capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
 
 
 def _compiler() -> str | None:

@@ -120,24 +120,30 @@ def train_beside(config: RunConfig) -> Replay:
     return beside(config, {str(name): value for name, value in row.items()})
 
 
-def replay_sample(records: Sequence[RunResult], count: int, seed: int) -> list[Replay]:
+def replay_sample(records: Sequence[RunResult], count: int, seed: int, compiler: bool | None = None) -> list[Replay]:
     """Train the first window of `count` of the records again, drawn with `seed`.
 
-    On the kind of machine that made the record every number has to be the same to the last bit. Elsewhere each term
-    has to lie within the spread of the recorded seeds of the same setting; a run that is its setting's only seed is not
-    drawn there.
+    On the kind of machine that made the record every number has to be the same to the last bit. Elsewhere, and
+    uncompiled where the record was compiled, each term has to lie within the spread of the recorded seeds of the same
+    setting; a run that is its setting's only seed is not drawn there.
+
+    Args:
+        records: all of them.
+        count: how many to train again.
+        seed: of the draw.
+        compiler: whether to compile what was recorded compiled; None does where there is a compiler.
     """
     seeds = {id(record): [r for r in records if record.config.same_but_for_seed(r.config)] for record in records}
-    fit = [record for record in records if _repeatable(record) or len(seeds[id(record)]) > 1]
+    fit = [record for record in records if _repeatable(record, compiler) or len(seeds[id(record)]) > 1]
     chosen = random.Random(seed).sample(fit, min(count, len(fit)))
-    return [replay(record, seeds[id(record)]) for record in chosen]
+    return [replay(record, seeds[id(record)], compiler) for record in chosen]
 
 
-def replay(record: RunResult, seeds: Sequence[RunResult]) -> Replay:
+def replay(record: RunResult, seeds: Sequence[RunResult], compiler: bool | None = None) -> Replay:
     """Train the first window of one record again; `seeds` are the records of its setting, itself among them."""
     torch.set_num_threads(record.provenance["threads"])  # sums over several threads round otherwise
-    again = first_window(record.config, record.provenance["compiled"] and compiler_found())
-    bits = _bytes(again) == _bytes(record.metrics.head(1)) if _repeatable(record) else None
+    again = first_window(record.config, record.provenance["compiled"] and _compiles(compiler))
+    bits = _bytes(again) == _bytes(record.metrics.head(1)) if _repeatable(record, compiler) else None
     return Replay(record.config, again.iloc[0][list(TERMS)].astype(float), _first_rows(seeds), bits)
 
 
@@ -178,9 +184,13 @@ def prediction_interval(values: pd.DataFrame, level: float = LEVEL) -> pd.DataFr
     return pd.DataFrame({"low": values.mean() - half, "high": values.mean() + half})
 
 
-def _repeatable(record: RunResult) -> bool:
+def _compiles(compiler: bool | None) -> bool:
+    return compiler_found() if compiler is None else compiler
+
+
+def _repeatable(record: RunResult, compiler: bool | None) -> bool:
     """Whether this machine has what gives the record's bits."""
-    return record.provenance["machine"] == machine() and (not record.provenance["compiled"] or compiler_found())
+    return record.provenance["machine"] == machine() and (not record.provenance["compiled"] or _compiles(compiler))
 
 
 def _first_rows(records: Sequence[RunResult]) -> pd.DataFrame:

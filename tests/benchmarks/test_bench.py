@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from condkl_studies.files import write_json
 from benchmarks import __main__ as command
 from benchmarks import contest, report
 from benchmarks.contest import Lap
@@ -22,6 +21,7 @@ from benchmarks.torch_steps import Eager, PlainVAE, Sgemm
 from benchmarks.workers import Worker, WorkerError
 from condkl.objectives import full
 from condkl.vae import HierarchicalVAE
+from condkl_studies.files import write_json
 
 PIXELS = 16
 TRAINING = [name for name in CONTESTANTS if name not in (OURS, YARDSTICK)]  # ours, compiled, takes a compiler and time
@@ -350,7 +350,7 @@ def test_every_contestant_names_a_class_in_a_module_that_is_there():
         (["--rounds", "0"], "--rounds: expected a whole number of at least 1, got '0'"),
         (["--rounds", "two"], "--rounds: expected a whole number of at least 1, got 'two'"),
         (["--steps", "750"], "--steps: expected at most 500 or a multiple of it, whole windows, got '750'"),
-        (["--draws", "199"], "--draws: expected at least 200"),
+        (["--draws", "199"], "--draws: expected a whole number of at least 200, got '199'"),
         (["--only", "theirs"], "invalid choice: 'theirs'"),
     ],
 )

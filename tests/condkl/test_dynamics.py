@@ -320,7 +320,8 @@ def test_a_natural_step_divides_the_chosen_blocks_by_their_fisher_information(bl
 
 def test_the_natural_gradient_of_a_table_descends_its_log_ratio():
     theta, phi, p_v, p_u, problem = tables(3, 2, 4)
-    step = natural_gradient(lambda *at: modified_gradient(problem, *at), problem, ["theta", "phi"])(tensor(theta), tensor(phi))
+    following = natural_gradient(lambda *at: modified_gradient(problem, *at), problem, ["theta", "phi"])
+    step = following(tensor(theta), tensor(phi))
     log_ratio = np.log(np.array(softmax(theta)) / p_v)
     np.testing.assert_allclose(step.theta, log_ratio - log_ratio.mean(), atol=1e-9)
     rows = np.array([np.log(np.array(softmax(phi[2 * i : 2 * i + 2])) / p_u[i]) for i in range(3)])

@@ -16,21 +16,23 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.func import functional_call
 
 from condkl.objectives import (
-    OBJECTIVES,
-    FreeBits,
     Interpolated,
-    KLWarmUp,
-    LambdaSchedule,
-    PriorMixture,
+    canonical,
     full,
     interpolated,
     modified,
+    names,
     objective,
     scale_gradient,
 )
+from condkl.objectives.free_bits import FreeBits
+from condkl.objectives.kl_warm_up import KLWarmUp
+from condkl.objectives.lambda_warm_up import LambdaSchedule
+from condkl.objectives.prior_mixture import PriorMixture
 from condkl.vae import HierarchicalVAE, Terms
 
 PIXELS = 12
+OBJECTIVES = {name: objective(name) for name in [*names(), "lambda=0.5"]}
 ALL = OBJECTIVES | {f"interpolated({lam})": interpolated(lam) for lam in (0.0, 0.1, 0.5, 0.9, 1.0)}
 MODELS = [((2,), False), ((2, 3), False), ((2, 3), True), ((2, 3, 4), False), ((2, 3, 2, 3), True)]
 every_objective = pytest.mark.parametrize("name", ALL)
@@ -349,14 +351,33 @@ def test_objectives_are_found_by_name_and_unknown_names_are_refused():
         objective("fulll")
 
 
-@pytest.mark.parametrize("lam", [0.1, 0.75, 0.9])
+@pytest.mark.parametrize("lam", [0.1, 0.75, 0.9, 1e-5])
 def test_a_fixed_weight_is_found_by_its_number(lam):
-    assert objective(f"lambda_{lam}") == interpolated(lam)
+    assert objective(f"lambda={lam}") == interpolated(lam)
 
 
-@pytest.mark.parametrize("name", ["lambda_", "lambda_0", "lambda_1.5", "lambda_-1", "lambda_0.9x", "lambda_.9", "0.9"])
-def test_a_name_that_only_resembles_that_of_a_weight_is_refused(name):
-    with pytest.raises(ValueError, match=r"or lambda_0\.9 and the like"):
+@pytest.mark.parametrize(
+    ("spellings", "one"),
+    [
+        (("lambda=0.7", "lambda=0.70", "lambda=.7", "lambda=7e-1"), "lambda=0.7"),
+        (("lambda=0", "lambda=0.0", "modified"), "modified"),
+        (("lambda=1", "lambda=1.0", "full"), "full"),
+    ],
+)
+def test_every_spelling_of_a_fixed_weight_has_one_name(spellings, one):
+    assert {canonical(name) for name in spellings} == {one}
+    assert {objective(name) for name in spellings} == {objective(one)}
+
+
+@pytest.mark.parametrize("name", ["lambda=", "lambda=2", "lambda=-0.1", "lambda=nan", "lambda=inf", "lambda=0.9x"])
+def test_a_weight_that_is_no_number_from_0_to_1_is_refused(name):
+    with pytest.raises(ValueError, match=r"objective: expected lambda=0\.7 or the like.*got 'lambda="):
+        objective(name)
+
+
+@pytest.mark.parametrize("name", ["lambda_", "lambda_0.9", "half", "lambda_-1", "0.9", "", "__init__", "free_bits.x"])
+def test_a_name_that_only_resembles_that_of_an_objective_is_refused(name):
+    with pytest.raises(ValueError, match=r"objective: expected one of .*or lambda=0\.7 and the like"):
         objective(name)
 
 

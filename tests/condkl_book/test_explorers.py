@@ -348,7 +348,7 @@ def test_no_curve_leaves_its_panel(tempering):
 @pytest.fixture(scope="module")
 def extension():
     pytest.importorskip("sphinx")
-    file = Path(__file__).parents[1] / "book" / "_ext" / "explorers.py"
+    file = Path(__file__).parents[2] / "book" / "_ext" / "explorers.py"
     spec = importlib.util.spec_from_file_location("explorers_extension", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -5,8 +5,8 @@ import multiprocessing
 import pytest
 import tiny
 
-from condkl_studies.data import data_folder
-from condkl_studies import run, store
+from condkl_studies import fit_run, plans, store
+from condkl_studies.files import data_folder
 
 MNIST = data_folder() / "mnist"
 
@@ -15,10 +15,24 @@ MNIST = data_folder() / "mnist"
 def folder(tmp_path, monkeypatch):
     """Where this test's data folder and cache lie."""
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "mnist").symlink_to(MNIST)
+    for published in (MNIST, MNIST.with_name("fashion-mnist")):
+        (tmp_path / "data" / published.name).symlink_to(published)
     monkeypatch.setenv("CONDKL_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("CONDKL_CACHE", str(tmp_path / "cache"))
     return tmp_path
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """Make these the studies, a list of runs for each name; gives them as `plans.studies` does."""
+
+    def make(**runs):
+        made = {name: tiny.plan(*configs) for name, configs in runs.items()}
+        monkeypatch.setattr(plans, "names", lambda: list(made))
+        monkeypatch.setattr(plans, "study", made.__getitem__)
+        return made
+
+    return make
 
 
 @pytest.fixture
@@ -29,7 +43,7 @@ def cache(folder):
 @pytest.fixture(scope="session")
 def results():
     """The runs of tiny.STUDY, trained once, without a cache."""
-    return [run(config) for config in tiny.STUDY]
+    return [fit_run(config) for config in tiny.STUDY]
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import tiny
 import torch
 from tiny import TINY, left, same
 
-from condkl_studies import cache as cache_module
-from condkl_studies import run
+from condkl_studies import engine, files, fit_run
 from condkl_studies.cache import Cache, RunBusyError, cache_folder
-from condkl_studies.engine import initial_model, machine, source_hash, trained
+from condkl_studies.config import PROTOCOL
+from condkl_studies.engine import initial_model, machine, trained
 from condkl_studies.training import State
 
 STOPPED = replace(TINY, steps=12)
-MADE_BY = {"sources": source_hash(), "machine": machine(), "compiled": False}
+MADE_BY = {"protocol": PROTOCOL, "packages": engine._packages(), "machine": machine(), "compiled": False}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def half_way(tmp_path_factory):
         cache.save(state, 1.5)
         if state.step == 6:
             break
-    return folder, state, run(STOPPED)
+    return folder, state, fit_run(STOPPED)
 
 
 @pytest.fixture
@@ -57,23 +57,23 @@ def test_a_run_goes_on_from_its_state(half_way, stopped, cache, monkeypatch):
     monkeypatch.setattr(
         "condkl_studies.engine.trained", lambda c, s, *rest: (starts.append(s.step), trained(c, s, *rest))[1]
     )
-    result = run(STOPPED, cache)
+    result = fit_run(STOPPED, cache)
     assert starts == [6]
     assert same(result, half_way[2])
     assert result.provenance["seconds"]["training"] >= 1.5
 
 
 def test_a_run_whose_state_is_its_last_is_only_evaluated_again(half_way, cache):
-    first = run(STOPPED, cache)
+    first = fit_run(STOPPED, cache)
     before = left(cache, STOPPED)
-    again = run(STOPPED, cache)
+    again = fit_run(STOPPED, cache)
     assert same(first, half_way[2])
     assert same(again, first)
     assert left(cache, STOPPED) == before
 
 
 def test_only_the_last_state_is_kept(cache):
-    run(STOPPED, cache)
+    fit_run(STOPPED, cache)
     names = sorted(path.name for path in (cache / STOPPED.id).iterdir())
     assert [name for name in names if name != "lock"] == ["state.json", "step-00000012.safetensors"]
 
@@ -127,11 +127,11 @@ def test_a_broken_state_is_not_used(kind, stopped):
 @pytest.mark.parametrize("kind", ["truncated weights", "weights gone", "truncated description"])
 def test_a_run_with_a_broken_state_starts_anew_and_gets_the_same_numbers(kind, half_way, stopped, cache):
     BROKEN[kind](stopped)
-    assert same(run(STOPPED, cache), half_way[2])
+    assert same(fit_run(STOPPED, cache), half_way[2])
 
 
 @pytest.mark.parametrize("what", MADE_BY)
-def test_a_state_that_other_sources_or_another_machine_made_is_not_gone_on_from(
+def test_a_state_that_other_versions_or_another_machine_made_is_not_gone_on_from(
     what, half_way, stopped, cache, monkeypatch
 ):
     other = Cache(stopped, MADE_BY | {what: "another"})
@@ -141,7 +141,7 @@ def test_a_state_that_other_sources_or_another_machine_made_is_not_gone_on_from(
     monkeypatch.setattr(
         "condkl_studies.engine.trained", lambda c, s, *rest: (starts.append(s.step), trained(c, s, *rest))[1]
     )
-    assert same(run(STOPPED, cache), half_way[2])
+    assert same(fit_run(STOPPED, cache), half_way[2])
     assert starts == [0]
 
 
@@ -153,11 +153,11 @@ def test_a_cleared_state_is_gone_and_can_be_cleared_again(stopped):
 
 
 def test_what_a_death_left_half_written_beside_the_state_does_no_harm(half_way, stopped, cache):
-    for name in ("state.json.part", "step-00000006.safetensors.part", "step-00000008.safetensors.part"):
+    for name in (".state.json.partial", ".step-00000006.safetensors.partial", ".step-00000008.safetensors.partial"):
         (stopped / name).write_bytes(b"half")
     (stopped / "step-00000004.safetensors").write_bytes(b"the state before, not yet deleted")
     assert Cache(stopped, MADE_BY).load(initial_model(STOPPED))[0].step == 6
-    assert same(run(STOPPED, cache), half_way[2])
+    assert same(fit_run(STOPPED, cache), half_way[2])
     assert [path.name for path in stopped.glob("*.safetensors")] == ["step-00000012.safetensors"]
 
 
@@ -168,13 +168,13 @@ def test_two_processes_do_not_train_one_run(processes, cache):
     try:
         assert held.wait(120)
         with pytest.raises(RunBusyError, match=rf"{TINY.id}: another process is training this run"):
-            run(TINY, cache)
-        run(replace(TINY, seed=1, steps=2), cache)  # another run is free
+            fit_run(TINY, cache)
+        fit_run(replace(TINY, seed=1, steps=2), cache)  # another run is free
     finally:
         other.kill()
         other.join()
-    run(replace(TINY, steps=2), cache)
-    assert run(TINY, cache).config == TINY  # the hold ended with the process
+    fit_run(replace(TINY, steps=2), cache)
+    assert fit_run(TINY, cache).config == TINY  # the hold ended with the process
 
 
 def test_the_folder_is_beside_the_data_or_where_the_environment_says(folder, monkeypatch):
@@ -185,7 +185,7 @@ def test_the_folder_is_beside_the_data_or_where_the_environment_says(folder, mon
 
 def test_a_state_is_never_written_in_place(stopped, monkeypatch):
     written = []
-    monkeypatch.setattr(cache_module.Path, "write_bytes", lambda path, raw: written.append(path.name) or len(raw))
-    monkeypatch.setattr(cache_module.Path, "replace", lambda path, target: target)
+    monkeypatch.setattr(files.Path, "write_bytes", lambda path, raw: written.append(path.name) or len(raw))
+    monkeypatch.setattr(files.Path, "replace", lambda path, target: target)
     Cache(stopped).save(State.start(initial_model(STOPPED)), 0.0)
-    assert written == ["step-00000000.safetensors.part", "state.json.part"]
+    assert written == [".step-00000000.safetensors.partial", ".state.json.partial"]

@@ -13,13 +13,14 @@ import pandas as pd
 import psutil
 import pytest
 import tiny
+import tiny_studies
 from tiny import DIVERGING, STUDY, TINY, TWO, same
 
 from condkl_studies import __main__ as cli
-from condkl_studies import run, store, verify
+from condkl_studies import fit_run, store, verify
 from condkl_studies.cache import Cache
+from condkl_studies.config import PROTOCOL
 from condkl_studies.engine import initial_model
-from condkl_studies.plans import STUDIES
 from condkl_studies.schedule import Outcome
 from condkl_studies.training import State
 
@@ -27,7 +28,7 @@ SPARE = [replace(TINY, seed=seed) for seed in (20, 21)]
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(monkeypatch, planned, capsys):
     """Run the command line on two small studies, in a thread of this process; gives its status, output and errors."""
 
     @contextmanager
@@ -36,7 +37,7 @@ def command(monkeypatch, capsys):
         with ThreadPoolExecutor(1) as executor:  # runs in several threads of one process do not repeat
             yield executor
 
-    monkeypatch.setattr(cli, "STUDIES", {"tiny": STUDY, "spare": SPARE})
+    planned(tiny=STUDY, spare=SPARE)
     monkeypatch.setattr(cli, "local_processes", thread)
 
     def run_it(*arguments):
@@ -53,7 +54,7 @@ def test_list_names_each_study_with_its_runs_and_steps(command):
 
 
 def test_run_status_verify_and_export_from_nothing_to_the_table(command, results, folder):
-    assert command("status")[1].split("\n")[1].split() == ["tiny", "0/6", "0", "0.0", "-", "0"]
+    assert command("status")[1].split("\n")[1].split() == ["tiny", "0/6", "0", "0.0", "-", "-"]
     assert command("export", "tiny")[0] == 1
     status, out, err = command("run", "tiny", "--workers", "2", "--eager")
     assert (status, out) == (0, "tiny: 6 runs recorded now, 0 failed\n")
@@ -64,7 +65,7 @@ def test_run_status_verify_and_export_from_nothing_to_the_table(command, results
 
     lines = command("status")[1].split("\n")
     assert lines[1].split()[:3] == ["tiny", "6/6", "0"]
-    assert lines[1].split()[-1] == "0"
+    assert lines[1].split()[-1] == str(PROTOCOL)
     assert results[0].provenance["machine"]["processor"] in lines[1]
     assert lines[2].split()[:3] == ["spare", "0/2", "0"]
 
@@ -94,17 +95,17 @@ def test_run_status_verify_and_export_from_nothing_to_the_table(command, results
     assert command("export", "spare", "--output", str(table))[1].endswith(": 2 runs\n")
 
 
-def test_status_counts_runs_in_progress_and_records_of_other_sources(command, cache, results):
+def test_status_counts_runs_in_progress_and_names_the_protocols_of_the_records(command, cache, results):
     (cache / SPARE[0].id).mkdir(parents=True)
     Cache(cache / SPARE[0].id).save(State.start(initial_model(SPARE[0])), 0.0)
-    store.write("tiny", replace(results[0], provenance=results[0].provenance | {"sources": "0"}))
+    store.write("tiny", results[0])
     lines = command("status")[1].split("\n")
-    assert lines[1].split()[:3] + lines[1].split()[-1:] == ["tiny", "1/6", "0", "1"]
+    assert lines[1].split()[:3] + lines[1].split()[-1:] == ["tiny", "1/6", "0", str(PROTOCOL)]
     assert lines[2].split()[:3] == ["spare", "0/2", "1"]
 
 
-def test_a_run_that_diverges_is_reported_with_status_1_and_the_others_are_recorded(command, monkeypatch):
-    monkeypatch.setitem(cli.STUDIES, "tiny", [DIVERGING, TINY])
+def test_a_run_that_diverges_is_reported_with_status_1_and_the_others_are_recorded(command, planned):
+    planned(tiny=[DIVERGING, TINY])
     status, out, err = command("run", "tiny", "--eager")
     assert (status, out) == (1, "tiny: 1 runs recorded now, 1 failed\n")
     assert DIVERGING.canonical() in err
@@ -123,20 +124,20 @@ def test_a_broken_record_stops_run_status_and_export_and_fails_verify(command, r
     assert "5 records are whole, 3 problems" in out
 
 
-def test_a_replay_that_fails_fails_verify(command, recorded, results, monkeypatch):
-    monkeypatch.setattr(cli, "STUDIES", {"tiny": STUDY})
-    monkeypatch.setattr("condkl_studies.verify.metrics_table", lambda state: results[1].metrics)
+def test_a_replay_that_fails_fails_verify(command, recorded, results, planned, monkeypatch):
+    planned(tiny=STUDY)
+    monkeypatch.setattr("condkl_studies.replay.metrics_table", lambda state: results[1].metrics)
     status, out, _ = command("verify", "--replays", "1")
     assert status == 1
     assert "FAILED: tiny" in out
     assert verify.last_verification() is None
 
 
-def test_a_verification_that_cannot_be_kept_is_a_success_that_says_so(command, recorded, monkeypatch):
+def test_a_verification_that_cannot_be_kept_is_a_success_that_says_so(command, recorded, planned, monkeypatch):
     def refused(*args):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(cli, "STUDIES", {"tiny": STUDY})
+    planned(tiny=STUDY)
     monkeypatch.setattr("condkl_studies.verify.write_json", refused)
     status, _, err = command("verify", "--replays", "0")
     assert (status, verify.last_verification()) == (0, None)
@@ -170,6 +171,24 @@ def test_a_compiler_is_used_unless_eager_is_asked_for(command, monkeypatch):
     assert asked == [True, False]
 
 
+@pytest.mark.parametrize("how", ["a broken compiler", "--eager"])
+def test_without_a_working_compiler_runs_are_eager_and_compiled_records_are_replayed_by_their_spread(
+    how, command, results, monkeypatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    if how == "a broken compiler":
+        monkeypatch.setenv("CXX", "/bin/false")
+    eager = ["--eager"] if how == "--eager" else []
+    for result in results:
+        store.write("tiny", replace(result, provenance=result.provenance | {"compiled": True}))
+    assert command("run", "spare", *eager)[0] == 0
+    assert not store.read("spare", SPARE[0]).provenance["compiled"]
+    status, out, err = command("verify", "--replays", "8", *eager)
+    assert (status, err) == (0, "")
+    assert out.count("uncompiled: inside the 99.9% prediction interval of") == len(STUDY)
+    assert out.count("bit for bit") == len(SPARE)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -192,7 +211,7 @@ def test_a_wrong_command_line_is_refused_with_a_reason(arguments, message, comma
     [
         (["--help"], ["list", "run", "status", "verify", "export"]),
         (["run", "--help"], ["--workers", "--scheduler", "tcp://host:port", "--eager", "goes on where it was stopped"]),
-        (["verify", "--help"], ["--replays", "--seed"]),
+        (["verify", "--help"], ["--replays", "--seed", "--eager"]),
         (["export", "--help"], ["--output", "runs.csv"]),
     ],
 )
@@ -204,14 +223,10 @@ def test_help_names_what_there_is(arguments, words, capsys):
     assert [word for word in words if word not in out] == []
 
 
-def test_the_studies_are_those_of_the_plans():
-    assert cli.STUDIES is STUDIES
-
-
 @pytest.fixture
 def started(folder):
     """The command line as a process of its own, slow enough to be interrupted, with both workers at their runs."""
-    command = [sys.executable, tiny.__file__, "run", "tiny", "--workers", "2", "--eager"]
+    command = [sys.executable, tiny_studies.__file__, "run", "tiny", "--workers", "2", "--eager"]
     environment = os.environ | {"TINY_PAUSE": "2"}
     log = folder / "log"
     with log.open("w") as out:
@@ -258,9 +273,7 @@ def wait_for(condition, seconds, process=None, log=None):
         pytest.param(lambda pid: os.kill(pid, signal.SIGKILL), -signal.SIGKILL, id="sigkill", marks=pytest.mark.slow),
     ],
 )
-def test_interrupted_it_ends_at_once_with_its_workers_and_goes_on_later(
-    send, status, started, command, cache, monkeypatch
-):
+def test_interrupted_it_ends_at_once_with_its_workers_and_goes_on_later(send, status, started, command, cache, planned):
     process, log = started
     send(process.pid)
     assert process.wait(30) == status
@@ -271,7 +284,7 @@ def test_interrupted_it_ends_at_once_with_its_workers_and_goes_on_later(
         assert "stopped; `make study NAME=tiny` goes on from here" in log.read_text()
         assert "Traceback" not in log.read_text()
     assert not store.runs_folder().exists()
-    monkeypatch.setitem(cli.STUDIES, "tiny", TWO)
+    planned(tiny=TWO)
     assert command("run", "tiny", "--eager")[:2] == (0, "tiny: 2 runs recorded now, 0 failed\n")
     for config in TWO:
-        assert same(store.read("tiny", config), run(config))
+        assert same(store.read("tiny", config), fit_run(config))

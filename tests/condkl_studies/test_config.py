@@ -2,29 +2,28 @@
 
 import hashlib
 import json
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TINY
 
-from condkl_studies.data import DATASETS
-from condkl.objectives import OBJECTIVES
-from condkl_studies import RunConfig, config
-from condkl_studies.config import PROTOCOL, canonical_json, config_from
-from condkl_studies.plans import STUDIES
-from condkl_studies.training import SCHEDULES
+from condkl import objectives
+from condkl_studies import RunConfig, config, data, plans
+from condkl_studies.config import PROTOCOL, PROTOCOLS, canonical_json, config_from
+from condkl_studies.schedules import SCHEDULES
 
 COUNTS = st.integers(1, 10**6)
 RATES = st.floats(1e-9, 1e3)
 CONFIGS = st.builds(
     RunConfig,
-    objective=st.sampled_from(sorted(OBJECTIVES)),
+    objective=st.sampled_from([*objectives.names(), "lambda=0.5", "lambda=0.7"])
+    | st.floats(0, 1).map("lambda={}".format),
     skip=st.booleans(),
     seed=st.integers(0, 2**40),
     steps=COUNTS,
-    data=st.sampled_from(sorted(DATASETS)),
+    data=st.sampled_from(data.names()),
     latents=st.lists(COUNTS, min_size=1, max_size=4).map(tuple),
     hidden=st.tuples(COUNTS, COUNTS),
     batch_size=COUNTS,
@@ -47,10 +46,11 @@ OTHER = {
     "schedule": "constant",
     "phi_rate": 5.0,
     "every": 3,
-    "gradients": 2,
+    "gradient_batches": 2,
     "validate_every": 3,
     "likelihood_images": 5,
     "likelihood_samples": 11,
+    "protocol": PROTOCOL + 1,
 }
 
 
@@ -63,7 +63,7 @@ def test_a_config_read_from_its_json_is_the_same_with_the_same_id(some):
 
 @given(CONFIGS, st.randoms(use_true_random=False))
 def test_the_order_of_the_settings_does_not_matter(some, random):
-    settings = list({"protocol": PROTOCOL, **asdict(some)}.items())
+    settings = list(some.settings().items())
     random.shuffle(settings)
     assert canonical_json(dict(settings)) == some.canonical()
     assert config_from(dict(settings)).id == some.id
@@ -85,18 +85,21 @@ def test_the_canonical_form_is_written_out_and_its_hash_is_the_id():
     assert RunConfig("full", skip=False, seed=3, steps=20).id == hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_every_field_has_its_part_in_the_id():
+def test_every_field_has_its_part_in_the_id(monkeypatch):
+    monkeypatch.setattr(config, "PROTOCOLS", (*PROTOCOLS, PROTOCOL + 1))
     assert set(OTHER) == {f.name for f in fields(RunConfig)}
     ids = {replace(TINY, **{name: value}).id for name, value in OTHER.items()}
     assert len(ids | {TINY.id}) == len(OTHER) + 1
 
 
 def test_another_protocol_is_another_run_and_is_refused(monkeypatch):
-    settings = json.loads(TINY.canonical())
-    before = TINY.id
-    monkeypatch.setattr(config, "PROTOCOL", PROTOCOL + 1)
-    assert TINY.id != before
-    with pytest.raises(ValueError, match=rf"protocol: expected {PROTOCOL + 1}, got {PROTOCOL}"):
+    with monkeypatch.context() as later:
+        later.setattr(config, "PROTOCOLS", (*PROTOCOLS, PROTOCOL + 1))
+        other = replace(TINY, protocol=PROTOCOL + 1)
+        settings = json.loads(other.canonical())
+        assert other.id != TINY.id
+        assert config_from(settings) == other
+    with pytest.raises(ValueError, match=rf"protocol: expected one of \({PROTOCOL},\), got {PROTOCOL + 1}"):
         config_from(settings)
 
 
@@ -104,8 +107,9 @@ def test_another_protocol_is_another_run_and_is_refused(monkeypatch):
     ("change", "named"),
     [
         ({"protocol": None}, "protocol: expected"),
-        ({"speed": 1}, "settings: expected"),
-        ({"seed": None}, "settings: expected"),
+        ({"speed": 1}, r"settings: expected.*unknown: \['speed'\]"),
+        ({"seed": None}, r"settings: expected.*missing: \['seed'\]"),
+        ({"gradients": None}, r"settings: expected.*missing: \['gradient_batches'\]"),
         ({"objective": "magic"}, "objective: expected"),
     ],
 )
@@ -124,7 +128,7 @@ def test_settings_that_are_no_config_are_refused(change, named):
         ({"batch_size": 0}, "batch_size"),
         ({"learning_rate": float("nan")}, "learning_rate: expected a number above 0"),
         ({"phi_rate": 0.0}, "phi_rate: expected a number above 0"),
-        ({"gradients": 3}, "gradients: expected 0 to every=2"),
+        ({"gradient_batches": 3}, "gradient_batches: expected 0 to every=2"),
         ({"validate_every": 0}, "validate_every"),
         ({"seed": -1}, "seed, likelihood_images, likelihood_samples: expected 0 or more"),
         ({"likelihood_samples": 0}, "expected both or neither to be 0"),
@@ -135,15 +139,15 @@ def test_a_senseless_setting_is_refused_at_once(change, message):
         replace(TINY, **change)
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", plans.names())
 def test_no_study_holds_a_run_twice(name):
-    ids = [some.id for some in STUDIES[name]]
+    ids = [some.id for some in plans.study(name).configs]
     assert len(set(ids)) == len(ids)
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", plans.names())
 def test_every_study_trains_on_data_that_there_are(name):
-    assert {some.data for some in STUDIES[name]} <= set(DATASETS)
+    assert {some.data for some in plans.study(name).configs} <= set(data.names())
 
 
 @pytest.mark.parametrize(

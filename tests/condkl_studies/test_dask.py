@@ -15,7 +15,7 @@ from distributed import Client
 from tiny import TINY, contents
 
 from condkl_studies import __main__ as cli
-from condkl_studies import run, store
+from condkl_studies import fit_run, store
 
 CONFIGS = [replace(TINY, steps=20, seed=seed, objective=name) for seed in (30, 31) for name in ("full", "modified")]
 
@@ -48,7 +48,7 @@ def cluster(folder):
         log.close()
 
 
-def test_workers_of_several_threads_are_refused(monkeypatch, capsys):
+def test_workers_of_several_threads_are_refused(monkeypatch, planned, capsys):
     class Wide:
         def __init__(self, address):
             self.address = address
@@ -63,7 +63,7 @@ def test_workers_of_several_threads_are_refused(monkeypatch, capsys):
             return {f"{self.address}/1": 1, f"{self.address}/2": 4}
 
     monkeypatch.setattr("distributed.Client", Wide)
-    monkeypatch.setattr(cli, "STUDIES", {"tiny": CONFIGS})
+    planned(tiny=CONFIGS)
     assert cli.main(["run", "tiny", "--scheduler", "tcp://here:1"]) == 1
     assert (
         "expected one thread each, got {'tcp://here:1/2': 4}. Use `dask worker --nthreads 1`" in capsys.readouterr().err
@@ -78,7 +78,7 @@ def wait_for(condition, started, log, seconds=300):
         time.sleep(0.02)
 
 
-def test_a_worker_is_killed_and_every_run_is_there_once_and_equal_to_a_local_one(cluster, cache, monkeypatch, capsys):
+def test_a_worker_is_killed_and_every_run_is_there_once_and_equal_to_a_local_one(cluster, cache, planned, capsys):
     address, workers = cluster
     killed_at = []
 
@@ -93,7 +93,7 @@ def test_a_worker_is_killed_and_every_run_is_there_once_and_equal_to_a_local_one
                 return
             time.sleep(0.02)
 
-    monkeypatch.setattr(cli, "STUDIES", {"tiny": CONFIGS})
+    planned(tiny=CONFIGS)
     killer = threading.Thread(target=kill_one_when_both_work)
     killer.start()
     status = cli.main(["run", "tiny", "--scheduler", address, "--eager"])
@@ -105,7 +105,7 @@ def test_a_worker_is_killed_and_every_run_is_there_once_and_equal_to_a_local_one
     assert (status, captured.out) == (0, "tiny: 4 runs recorded now, 0 failed\n")
     assert sorted(path.name for path in (store.runs_folder() / "tiny").iterdir()) == sorted(c.id for c in CONFIGS)
     for config in CONFIGS:
-        local = contents(store.write("local", run(config)))
+        local = contents(store.write("local", fit_run(config)))
         spread = contents(store.record_folder("tiny", config))
         for name in ("config.json", "metrics.csv", "samples.npz"):
             assert spread[name] == local[name]

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,18 +13,18 @@ import pytest
 import torch
 from tiny import DIVERGING, PIXELS, SIZES, TINY, same
 
-from condkl.objectives import OBJECTIVES
-from condkl_studies import RunFailedError, engine, run
-from condkl_studies.config import config_from
-from condkl_studies.engine import compiler_found, initial_model, machine, source_hash
-from condkl_studies.training import State
+from condkl.objectives import names
 from condkl.vae import HierarchicalVAE
+from condkl_studies import RunFailedError, engine, fit_run
+from condkl_studies.config import config_from
+from condkl_studies.engine import compiler_found, initial_model, machine
+from condkl_studies.training import State
 
 
 def test_a_run_repeats_itself_and_leaves_the_global_randomness_alone(results):
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    assert same(run(TINY), results[0])
+    assert same(fit_run(TINY), results[0])
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -59,7 +61,7 @@ def test_the_samples_are_small_and_of_the_shapes_that_they_are_said_to_have(resu
 
 def test_in_prior_samples_rows_share_v_and_columns_share_the_noise_of_u(monkeypatch):
     monkeypatch.setattr(HierarchicalVAE, "generate", lambda self, noise: torch.cat(list(noise), 1).sigmoid())
-    samples = run(replace(TINY, steps=1, every=1)).samples  # its pixels now show the noise: two of v, three of u
+    samples = fit_run(replace(TINY, steps=1, every=1)).samples  # its pixels now show the noise: two of v, three of u
     v, new_u = np.split(samples["prior_u"], [2], axis=2)
     new_v, u = np.split(samples["prior_v"], [2], axis=2)
     assert (v == v[:, :1]).all()
@@ -69,7 +71,7 @@ def test_in_prior_samples_rows_share_v_and_columns_share_the_noise_of_u(monkeypa
 
 
 def test_runs_with_one_seed_start_from_the_same_weights_whatever_they_follow():
-    first = [run(replace(TINY, objective=name, steps=1, every=1)).metrics.iloc[0] for name in ("full", "modified")]
+    first = [fit_run(replace(TINY, objective=name, steps=1, every=1)).metrics.iloc[0] for name in ("full", "modified")]
     assert first[0][["elbo", "R", "A", "C"]].equals(first[1][["elbo", "R", "A", "C"]])
 
 
@@ -78,7 +80,7 @@ def test_runs_with_one_seed_start_from_the_same_weights_whatever_they_follow():
     [
         {"seed": 1},
         {"skip": True},
-        {"objective": "half"},
+        {"objective": "lambda=0.5"},
         {"learning_rate": 2e-3},
         {"schedule": "constant"},
         {"phi_rate": 2.0},
@@ -86,25 +88,25 @@ def test_runs_with_one_seed_start_from_the_same_weights_whatever_they_follow():
     ],
 )
 def test_a_setting_of_the_training_changes_its_numbers(change, results):
-    other = run(replace(TINY, **change)).metrics
+    other = fit_run(replace(TINY, **change)).metrics
     assert other["elbo"].iloc[-1] != results[0].metrics["elbo"].iloc[-1]
 
 
 @pytest.mark.parametrize(
-    "change", [{"gradients": 0}, {"validate_every": 1}, {"likelihood_images": 0, "likelihood_samples": 0}]
+    "change", [{"gradient_batches": 0}, {"validate_every": 1}, {"likelihood_images": 0, "likelihood_samples": 0}]
 )
 def test_a_setting_of_the_record_leaves_the_training_as_it_is(change, results):
     columns = ["step", "elbo", "R", "A", "C"]
-    assert run(replace(TINY, **change)).metrics[columns].equals(results[0].metrics[columns])
+    assert fit_run(replace(TINY, **change)).metrics[columns].equals(results[0].metrics[columns])
 
 
 def test_the_provenance_says_what_stands_behind_the_numbers(results):
     provenance = results[0].provenance
     assert set(provenance) == {
-        *("commit", "sources", "packages", "python", "machine", "device", "dtype", "compiled", "compiler", "threads"),
+        *("commit", "protocol", "packages", "python", "machine", "device", "dtype", "compiled", "compiler", "threads"),
         *("seed", "seconds", "finished"),
     }
-    assert provenance["sources"] == source_hash()
+    assert provenance["protocol"] == TINY.protocol
     assert provenance["machine"] == machine()
     assert provenance["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert (provenance["compiled"], provenance["threads"], provenance["seed"]) == (False, 1, 0)
@@ -115,7 +117,7 @@ def test_the_provenance_says_what_stands_behind_the_numbers(results):
 def test_weights_that_the_very_last_step_broke_are_not_recorded(monkeypatch):
     monkeypatch.setattr(engine, "mean_terms", lambda *args: {"elbo": math.nan, "R": math.nan, "A": 1.0, "C": 1.0})
     with pytest.raises(RunFailedError, match=r"step 6: the term elbo on the validation images became nan"):
-        run(replace(TINY, validate_every=100))
+        fit_run(replace(TINY, validate_every=100))
 
 
 def test_threads_of_one_process_start_from_the_weights_of_their_seeds():
@@ -129,11 +131,11 @@ def test_threads_of_one_process_start_from_the_weights_of_their_seeds():
                 assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", [*names(), "lambda=0.5"])
 def test_a_loss_that_is_not_finite_ends_the_run_with_step_term_and_config(name, cache):
     config = replace(DIVERGING, objective=name)
     with pytest.raises(RunFailedError, match=r"step \d+: the term (R|A|C|elbo) became (nan|inf|-inf)") as caught:
-        run(config, cache)
+        fit_run(config, cache)
     message = str(caught.value)
     assert message.startswith(config.label)
     assert config_from(json.loads(message.split("Config: ")[1])) == config
@@ -147,20 +149,44 @@ def test_runs_have_the_vectors_of_avx2_so_that_every_such_processor_repeats_them
 
 
 def test_the_real_digits_train_too():
-    result = run(replace(TINY, data="mnist", steps=2, likelihood_images=0, likelihood_samples=0))
+    result = fit_run(replace(TINY, data="mnist", steps=2, likelihood_images=0, likelihood_samples=0))
     assert result.samples["prior_u"].shape == (8, 8, 784)
     assert math.isfinite(result.metrics["val_elbo"].iloc[-1])
 
 
-def test_a_compiler_is_looked_for_where_torch_does(monkeypatch, tmp_path):
+def test_a_compiler_is_looked_for_where_torch_does_and_has_to_compile(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
     assert not compiler_found()
-    (tmp_path / "c++").touch(mode=0o755)
-    monkeypatch.setenv("CXX", str(tmp_path / "c++"))
+    for status, works in ((0, True), (1, False)):
+        compiler = tmp_path / f"c++{status}"
+        compiler.write_text(f"#!/bin/sh\necho a version; [ $1 = --version ] || exit {status}\n")
+        compiler.chmod(0o755)
+        monkeypatch.setenv("CXX", str(compiler))
+        assert compiler_found() == works
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
+def test_a_compiler_that_works_is_found_and_one_that_does_not_is_not(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("CXX", raising=False)
     assert compiler_found()
+    engine._compiles.cache_clear()
+    (tmp_path / "g++").symlink_to("/bin/false")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert not compiler_found()
+    engine._compiles.cache_clear()  # what a PATH said is no word on another
+
+
+def test_without_git_or_outside_a_repository_there_is_no_commit_and_a_run_is_made(monkeypatch, folder):
+    with monkeypatch.context() as without:
+        without.setenv("PATH", str(folder))
+        assert engine.commit() is None
+        assert fit_run(replace(TINY, steps=2)).provenance["commit"] is None
+    monkeypatch.setattr(engine, "__file__", str(folder / "engine.py"))
+    assert engine.commit() is None
 
 
 def test_a_run_without_a_cache_leaves_no_file(folder):
-    run(replace(TINY, steps=2))
+    fit_run(replace(TINY, steps=2))
     assert sorted(Path(folder).rglob("*")) == [folder / "data", folder / "data" / "mnist"]

@@ -10,9 +10,9 @@ from scipy import integrate, special, stats
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
+from condkl.vae import HierarchicalVAE
 from condkl_studies.data import binarise
 from condkl_studies.evaluation import Units, iwae_log_likelihood, mean_terms, units
-from condkl.vae import HierarchicalVAE
 
 PIXELS = 16
 

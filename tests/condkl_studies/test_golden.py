@@ -1,6 +1,6 @@
 """The numbers of 20 steps on the CPU, kept in golden.json: they change only together with the protocol.
 
-`python tests/studies/test_golden.py` adds what is missing there, and renews all when the protocol was raised.
+`python tests/condkl_studies/test_golden.py` adds what is missing there, and renews all when the protocol was raised.
 """
 
 import json
@@ -13,27 +13,27 @@ import pytest
 import torch
 from tiny import TINY
 
-from condkl_studies.data import DATASETS, load
-from condkl.objectives import OBJECTIVES
-from condkl_studies import engine
+from condkl.objectives import names
+from condkl_studies import data, engine
 from condkl_studies.config import PROTOCOL
+from condkl_studies.data import load
 
 GOLDEN = Path(__file__).with_name("golden.json")
-RENEW = "`python tests/studies/test_golden.py`"
-BASE = replace(TINY, steps=20, every=5, gradients=2, validate_every=2)
+RENEW = "`python tests/condkl_studies/test_golden.py`"
+BASE = replace(TINY, steps=20, every=5, gradient_batches=2, validate_every=2)
 CONFIGS = {
-    **{name: replace(BASE, objective=name) for name in OBJECTIVES},
+    **{name: replace(BASE, objective=name) for name in [*names(), "lambda=0.5"]},
     "skip": replace(BASE, skip=True),
-    "one layer": replace(BASE, latents=(2,), gradients=0),
+    "one layer": replace(BASE, latents=(2,), gradient_batches=0),
     "three layers": replace(BASE, objective="modified", latents=(2, 3, 2)),
     "constant rate, faster phi": replace(BASE, schedule="constant", phi_rate=5.0),
 }
-KEPT = [name for name in DATASETS if name != "tiny"]
+KEPT = [name for name in data.names() if name not in ("tiny", "made")]
 
 
 def numbers(config):
     """All that a run records, by name; the prior samples, which are rounded to bytes, by their means."""
-    result = engine.run(config, device="cpu")
+    result = engine.fit_run(config, device="cpu")
     metrics = {name: values.dropna().tolist() for name, values in result.metrics.items()}
     samples = {
         name: [float(array.mean())] if name.startswith("prior") else array.tolist()
@@ -73,7 +73,7 @@ def test_the_kept_numbers_are_of_this_protocol(golden):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_numerics_are_those_of_the_protocol(name, golden):
     found, kept = numbers(CONFIGS[name]), golden["runs"][name]
-    message = f"the numbers of a run changed: raise PROTOCOL in condkl/studies/config.py and renew with {RENEW}"
+    message = f"the numbers of a run changed: raise PROTOCOL in condkl_studies/config.py and renew with {RENEW}"
     assert set(found) == set(kept), message
     for key, values in found.items():
         np.testing.assert_allclose(
@@ -83,7 +83,7 @@ def test_the_numerics_are_those_of_the_protocol(name, golden):
 
 @pytest.mark.parametrize("name", KEPT)
 def test_the_data_are_those_of_the_protocol(name, golden):
-    message = f"the data changed: raise PROTOCOL in condkl/studies/config.py and renew with {RENEW}"
+    message = f"the data changed: raise PROTOCOL in condkl_studies/config.py and renew with {RENEW}"
     assert bright(name) == pytest.approx(golden["data"][name], rel=1e-5), message
 
 

@@ -9,13 +9,13 @@ import pytest
 import tiny
 from tiny import LONG, TINY, left, same, step
 
-from condkl_studies import engine, run
+from condkl_studies import engine, fit_run
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    return run(LONG, folder), left(folder, LONG)
+    return fit_run(LONG, folder), left(folder, LONG)
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
@@ -30,7 +30,7 @@ def test_killed_at_random_moments_and_resumed_it_is_the_same_run(kills, undistur
         process.join()
         assert process.exitcode == -signal.SIGKILL, "it was not killed in time: make LONG longer"
         assert before < step(cache, LONG) < LONG.steps
-    assert same(run(LONG, cache), undisturbed[0])
+    assert same(fit_run(LONG, cache), undisturbed[0])
     assert left(cache, LONG) == undisturbed[1]
 
 
@@ -65,13 +65,13 @@ def test_killed_while_it_saves_it_goes_on_from_the_last_whole_state(death, kept,
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
     assert step(cache, TINY) == kept
-    assert same(run(TINY, cache), results[0])
+    assert same(fit_run(TINY, cache), results[0])
 
 
 @pytest.mark.slow
 def test_a_compiled_run_stopped_and_resumed_is_the_same_run(cache, monkeypatch):
     config = replace(TINY, objective="lambda_warm_up", steps=20)
-    whole, windows = run(config, cache / "whole", compiled=True), engine.windows
+    whole, windows = fit_run(config, cache / "whole", compiled=True), engine.windows
 
     def stopping(*args):
         for state in windows(*args):
@@ -81,8 +81,8 @@ def test_a_compiled_run_stopped_and_resumed_is_the_same_run(cache, monkeypatch):
 
     monkeypatch.setattr(engine, "windows", stopping)
     with pytest.raises(KeyboardInterrupt):
-        run(config, cache / "parts", compiled=True)
+        fit_run(config, cache / "parts", compiled=True)
     monkeypatch.setattr(engine, "windows", windows)
     assert step(cache / "parts", config) == 6
-    assert same(run(config, cache / "parts", compiled=True), whole)
+    assert same(fit_run(config, cache / "parts", compiled=True), whole)
     assert left(cache / "parts", config) == left(cache / "whole", config)

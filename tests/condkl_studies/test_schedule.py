@@ -44,7 +44,7 @@ def test_results_come_in_the_order_of_the_configs(thread, results):
 
 
 def test_other_processes_give_the_same_numbers(results, processes):
-    with ProcessPoolExecutor(1, mp_context=processes, initializer=tiny.images, initargs=("test",)) as executor:
+    with ProcessPoolExecutor(1, mp_context=processes, initializer=tiny.plan) as executor:
         for one, other in zip(run_all(STUDY[:2], executor, progress=False), results[:2], strict=True):
             assert same(one, other)
 

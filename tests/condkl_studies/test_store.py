@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from tiny import STUDY, TINY, contents, same
+from tiny import STUDY, TINY, contents, plan, same
 
-from condkl_studies import RecordError, read, read_study, store, verify
-from condkl_studies.config import PROTOCOL
+from condkl_studies import RecordError, config, files, store, verify
+from condkl_studies.config import PROTOCOL, PROTOCOLS
 from condkl_studies.schedule import run_study
+from condkl_studies.store import read, read_study
 
 FILES = ["config.json", "metrics.csv", "samples.npz", "provenance.json"]
 
@@ -78,7 +79,7 @@ def test_a_process_killed_while_it_writes_leaves_no_record(death, results, proce
     with pytest.raises(RecordError, match="no record of the run"):
         read("tiny", TINY)
     (partial,) = (store.runs_folder() / "tiny").iterdir()
-    named = [line for line in verify.problems({"tiny": [TINY]}) if "half-written" in line]
+    named = [line for line in verify.problems({"tiny": plan(TINY)}) if "half-written" in line]
     assert [line.startswith(str(partial)) for line in named] == [True]
     half = contents(partial)
     store.write("tiny", results[0])  # the half-written one is neither used nor in the way
@@ -90,7 +91,7 @@ def test_an_error_while_writing_leaves_nothing_at_all(results, monkeypatch):
     def full(path, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.Path, "rename", full)
+    monkeypatch.setattr(files.Path, "rename", full)
     with pytest.raises(OSError, match="No space left"):
         store.write("tiny", results[0])
     assert list((store.runs_folder() / "tiny").iterdir()) == []
@@ -129,7 +130,7 @@ DAMAGES = {
 }
 ALTERED = {
     "seconds": lambda provenance: provenance["seconds"].update(training=1.0),
-    "sources": lambda provenance: provenance.update(sources="0" * 64),
+    "commit": lambda provenance: provenance.update(commit="0" * 40),
     "hash": lambda provenance: provenance["files"].update({"metrics.csv": "0"}),
     "seal": lambda provenance: provenance.pop("seal"),
 }
@@ -147,7 +148,7 @@ BREAKS = {
 def test_a_broken_record_is_named_refused_and_left_alone(kind, recorded, results):
     folder = recorded / TINY.id
     BREAKS[kind](folder)
-    found = verify.problems({"tiny": STUDY})
+    found = verify.problems({"tiny": plan(*STUDY)})
     assert len(found) == 1
     assert str(folder) in found[0]
     before = everything(recorded)
@@ -171,34 +172,37 @@ def everything(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_record_of_another_protocol_is_refused(recorded, monkeypatch):
-    folder = recorded / TINY.id
-    monkeypatch.setattr("condkl_studies.config.PROTOCOL", PROTOCOL + 1)
-    with pytest.raises(RecordError, match=rf"config.json: protocol: expected {PROTOCOL + 1}, got {PROTOCOL}"):
+def test_a_record_of_another_protocol_is_refused(results, monkeypatch):
+    with monkeypatch.context() as later:
+        later.setattr(config, "PROTOCOLS", (*PROTOCOLS, PROTOCOL + 1))
+        folder = store.write("tiny", replace(results[0], config=replace(TINY, protocol=PROTOCOL + 1)))
+    with pytest.raises(
+        RecordError, match=rf"config.json: protocol: expected one of \({PROTOCOL},\), got {PROTOCOL + 1}"
+    ):
         store.read_folder(folder)
 
 
 def test_a_missing_run_is_named_by_verify(recorded):
     shutil.rmtree(recorded / TINY.id)
-    (line,) = verify.problems({"tiny": STUDY})
+    (line,) = verify.problems({"tiny": plan(*STUDY)})
     assert str(recorded / TINY.id) in line
     assert "no record" in line
 
 
 def test_a_record_of_no_study_is_named_by_verify(recorded, results):
     other = store.write("others", results[0])
-    rest = [line for line in verify.problems({"tiny": STUDY[1:]}) if "no run of any study" in line]
+    rest = [line for line in verify.problems({"tiny": plan(*STUDY[1:])}) if "no run of any study" in line]
     assert [line.split(":")[0] for line in rest] == [str(other), str(recorded / TINY.id)]
 
 
 def test_whole_records_are_no_problem(recorded):
-    assert verify.problems({"tiny": STUDY}) == []
+    assert verify.problems({"tiny": plan(*STUDY)}) == []
 
 
 def test_nothing_is_unpickled():
-    package = Path(store.__file__).parents[1]
+    packages = Path(store.__file__).parents[1]
     names = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted([*packages.rglob("*.py"), *(packages.parent / "benchmarks").glob("*.py")]):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             imported = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             imported += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -15,13 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from condkl_studies.data import binarise
-from condkl.objectives import OBJECTIVES, LambdaSchedule, full
-from condkl_studies.training import SCHEDULES, NonFiniteLossError, Plan, State, batch_order, fit, summary, windows
+from condkl.objectives import full, names, objective
+from condkl.objectives.lambda_warm_up import LambdaSchedule
 from condkl.vae import HierarchicalVAE, Terms
+from condkl_studies.data import binarise
+from condkl_studies.schedules import SCHEDULES, TrainingConfig
+from condkl_studies.training import NonFiniteLossError, State, batch_order, fit, summary, windows
 
+OBJECTIVES = {name: objective(name) for name in [*names(), "lambda=0.5"]}
 PIXELS = 16
-PLAN = Plan(13, 20, 1e-2, "cosine", 2.0, every=3, gradients=2)
+PLAN = TrainingConfig(13, 20, 1e-2, "cosine", 2.0, every=3, gradient_batches=2)
 TERMS = ["elbo", "R", "A", "C"]
 
 
@@ -38,7 +41,7 @@ def stripes(n=200):
 
 
 def train(objective=full, steps=12, seed=3, model=None, progress=False, label="training", **options):
-    plan = Plan(steps, **{"batch_size": 20, "every": 5} | options)
+    plan = TrainingConfig(steps, **{"batch_size": 20, "every": 5} | options)
     return fit(model or make(), objective, stripes(), plan, seed, progress, label)
 
 
@@ -122,7 +125,7 @@ def distance_to_hand(plan, compiled=False):
 @pytest.mark.parametrize("phi_rate", [1.0, 5.0])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_loop_is_adam_as_torch_has_it(schedule, phi_rate):
-    plan = Plan(33, 20, 1e-2, schedule, phi_rate, every=10)  # 3.3 epochs, the last window short
+    plan = TrainingConfig(33, 20, 1e-2, schedule, phi_rate, every=10)  # 3.3 epochs, the last window short
     weights, rows = distance_to_hand(plan)
     assert weights < 1e-13
     assert rows < 1e-12
@@ -138,7 +141,7 @@ def test_the_step_is_one_graph_that_a_compiler_can_take(name, monkeypatch):
     eager, traced = (State.start(make().double()) for _ in range(2))
     with torch._dynamo.config.patch(trace_autograd_ops=False):
         for state, compiled in ((eager, False), (traced, True)):
-            list(windows(state, OBJECTIVES[name], stripes(), replace(PLAN, gradients=0), 3, compiled))
+            list(windows(state, OBJECTIVES[name], stripes(), replace(PLAN, gradient_batches=0), 3, compiled))
     for one, other in zip(traced.model.parameters(), eager.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-13)
     assert [row["elbo"] for row in traced.rows] == pytest.approx([row["elbo"] for row in eager.rows], rel=1e-13)
@@ -153,7 +156,11 @@ def test_compiled_steps_have_the_vectors_that_were_asked_for_where_there_are_any
     given = []
     monkeypatch.setattr(torch, "compile", lambda step, **how: given.append(how["options"].get("cpp.simdlen")) or step)
     with torch._dynamo.config.patch(trace_autograd_ops=False):
-        list(windows(State.start(make()), OBJECTIVES["full"], stripes(), replace(PLAN, gradients=0), 3, True, vectors))
+        list(
+            windows(
+                State.start(make()), OBJECTIVES["full"], stripes(), replace(PLAN, gradient_batches=0), 3, True, vectors
+            )
+        )
     assert given == [bits]
 
 
@@ -163,7 +170,7 @@ def test_the_compiled_step_is_adam_but_for_rounding():
     import torch._inductor.config as inductor
 
     with inductor.patch(compile_threads=1), torch._dynamo.config.patch(trace_autograd_ops=False):
-        weights, rows = distance_to_hand(Plan(12, 20, 1e-2, "cosine", 5.0, every=5), compiled=True)
+        weights, rows = distance_to_hand(TrainingConfig(12, 20, 1e-2, "cosine", 5.0, every=5), compiled=True)
     assert weights < 1e-13
     assert rows < 1e-12
 
@@ -233,7 +240,7 @@ def test_every_objective_goes_on_where_its_schedule_was(name):
 def test_each_window_draws_anew():
     """Without training, and with all images alike: rows differ by nothing but their noise and bits."""
     images = torch.full((20, PIXELS), 128, dtype=torch.uint8)
-    rows = fit(make(), full, images, Plan(4, 20, learning_rate=1e-30, every=1), 3, progress=False).history
+    rows = fit(make(), full, images, TrainingConfig(4, 20, learning_rate=1e-30, every=1), 3, progress=False).history
     assert rows["R"].nunique() == 4
 
 
@@ -324,7 +331,7 @@ class Breaks:
 def test_the_error_names_the_first_bad_step_and_term_once_the_window_is_over(at):
     state = State.start(make((2, 3, 4)))
     with pytest.raises(NonFiniteLossError, match=f"step {at}: the term C2 became inf.*not to be used") as caught:
-        list(windows(state, Breaks(at), stripes(), Plan(12, 20, every=5), 3))
+        list(windows(state, Breaks(at), stripes(), TrainingConfig(12, 20, every=5), 3))
     assert (caught.value.step, caught.value.term, caught.value.value) == (at, "C2", math.inf)
     assert [row["step"] for row in state.rows] == [5, 10][: (at - 1) // 5]  # no row holds the bad step
 
@@ -361,13 +368,13 @@ def test_fewer_images_than_a_batch_are_refused():
         ({"learning_rate": math.nan}, "learning_rate: expected a number above 0, got nan"),
         ({"phi_rate": -1.0}, "phi_rate: expected a number above 0, got -1.0"),
         ({"phi_rate": math.inf}, "phi_rate: expected a number above 0, got inf"),
-        ({"gradients": -1}, "gradients: expected 0 to every=5 batches, got -1"),
-        ({"gradients": 6}, "gradients: expected 0 to every=5 batches, got 6"),
+        ({"gradient_batches": -1}, "gradient_batches: expected 0 to every=5 batches, got -1"),
+        ({"gradient_batches": 6}, "gradient_batches: expected 0 to every=5 batches, got 6"),
     ],
 )
 def test_plans_that_make_no_sense_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Plan(**{"steps": 10, "every": 5} | arguments)
+        TrainingConfig(**{"steps": 10, "every": 5} | arguments)
 
 
 def test_a_progress_bar_shows_the_label(capsys):
@@ -378,7 +385,7 @@ def test_a_progress_bar_shows_the_label(capsys):
 
 
 def test_recording_gradients_changes_no_step_and_adds_what_pulls_on_theta():
-    plain, recorded = train(every=4), train(every=4, gradients=2)
+    plain, recorded = train(every=4), train(every=4, gradient_batches=2)
     assert same_weights(plain.model, recorded.model)
     assert recorded.history[list(plain.history)].equals(plain.history)
     added = set(recorded.history) - set(plain.history)

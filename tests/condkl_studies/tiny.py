@@ -1,37 +1,21 @@
 """Runs of a second on made-up images, and what the tests do in other processes.
 
-A process that imports this module knows the data set `tiny`. As a script it is `python -m condkl_studies` with one
-study, `tiny`.
+A process that imports this module knows the data sets in `made/data`.
 """
 
 import os
 import signal
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from condkl_studies.data import DATASETS
-from condkl_studies import RunConfig, engine, store
-from condkl_studies.__main__ import main
+from condkl_studies import RunConfig, data, engine, store
 from condkl_studies.cache import Cache
-from condkl_studies.plans import STUDIES
+from condkl_studies.plans import Study
 
-PIXELS, SIZES = 16, {"train": 200, "validation": 50, "test": 20}
-
-
-def images(split):
-    """Images of which each is bright in one half, with noise: one binary latent explains them."""
-    generator = torch.Generator().manual_seed(list(SIZES).index(split))
-    left = torch.rand(SIZES[split], 1, generator=generator) < 0.5
-    half = (torch.arange(PIXELS) < PIXELS // 2).expand(SIZES[split], -1)
-    noise = torch.randint(-15, 16, half.shape, generator=generator)
-    return (torch.where(half == left, 225, 30) + noise).to(torch.uint8)
-
-
-DATASETS["tiny"] = images
+MADE = Path(__file__).with_name("made")
+data.__path__.append(str(MADE / "data"))
+PIXELS, SIZES = (getattr(data.module("tiny"), name) for name in ("PIXELS", "SIZES"))
 
 TINY = RunConfig(
     "full",
@@ -44,16 +28,21 @@ TINY = RunConfig(
     batch_size=20,
     schedule="cosine",
     every=2,
-    gradients=1,
+    gradient_batches=1,
     validate_every=2,
     likelihood_images=4,
     likelihood_samples=10,
 )
 # Long enough to be killed, with a state after each step; the epoch, 10 steps, ends within it.
-LONG = replace(TINY, steps=200, every=1, gradients=0, validate_every=50)
+LONG = replace(TINY, steps=200, every=1, gradient_batches=0, validate_every=50)
 STUDY = [replace(TINY, objective=name, seed=seed) for seed in range(3) for name in ("full", "modified")]
 TWO = [replace(TINY, steps=40, seed=seed) for seed in (10, 11)]
 DIVERGING = replace(TINY, learning_rate=1e10)
+
+
+def plan(*configs):
+    """A study of these runs."""
+    return Study("Made for a test.", configs)
 
 
 def paused(windows, seconds):
@@ -114,7 +103,7 @@ def train(config, cache, *death):
     """A run in a process of its own, with its death if one is given."""
     if death:
         die_at(*death)
-    engine.run(config, cache)
+    engine.fit_run(config, cache)
 
 
 def killed_by_itself(config, cache, compiled):
@@ -132,10 +121,3 @@ def hold(config, cache, held):
     with Cache(cache / config.id).held():
         held.set()
         time.sleep(600)
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit deaf ears
-    STUDIES.clear()
-    STUDIES["tiny"] = TWO
-    sys.exit(main())

@@ -16,7 +16,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ from torch import Tensor
 from condkl._checks import unit_interval
 from condkl.vae import HierarchicalVAE, Terms
 
-_FIXED = {"modified": 0.0, "full": 1.0}  # λ at its two ends
+_FIXED = {"full": 1.0, "modified": 0.0}  # λ at its two ends
 
 
 def scale_gradient(v: Tensor, lam: float | Tensor) -> Tensor:
@@ -182,7 +181,7 @@ def objective(name: str) -> Objective:
         return Interpolated(_FIXED[spelled])
     if spelled.startswith("lambda="):
         return Interpolated(float(spelled.removeprefix("lambda=")))
-    if spelled.isidentifier() and find_spec(f"{__name__}.{spelled}"):
+    if spelled in names():
         found: Objective = import_module(f"{__name__}.{spelled}").objective
         return found
     raise ValueError(f"objective: expected one of {', '.join(names())}, or lambda=0.7 and the like, got {name!r}.")

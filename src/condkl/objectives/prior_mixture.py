@@ -20,7 +20,7 @@ class PriorMixture(Objective):
         >>> import torch
         >>> model, x = HierarchicalVAE(latents=(2, 3), hidden=8), torch.zeros(5, 784)
         >>> noise = model.noise(x)
-        >>> torch.equal(PriorMixture()(model, x, noise=noise).elbo, full(model, x, noise=noise).elbo)  # values stay
+        >>> torch.equal(PriorMixture()(model, x, noise=noise).elbo, model(x, noise=noise).elbo)  # values stay
         True
     """
 

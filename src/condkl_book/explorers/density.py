@@ -35,7 +35,6 @@ def highest_density(F: float, beta: float, mass: float) -> Array:
         Points (v, u) along the boundary, shape (n, 2).
 
     Raises:
-        TypeError: if F or β is not numeric.
         ValueError: if an argument is out of its range.
 
     Example:
@@ -52,13 +51,10 @@ def highest_density(F: float, beta: float, mass: float) -> Array:
 
     v = _fine_around_zero(8.0, F, beta)
     weight = np.gradient(v) * np.exp(-0.5 * v**2) / math.sqrt(2 * math.pi)
-    K = brentq(
-        lambda K: float(weight @ erf(np.sqrt(room(K, v) / 2))) - mass,
-        math.log(beta),
-        math.log(beta + 64 * F**2) + 64,
-        xtol=1e-9,
-    )
+    lowest, highest = math.log(beta), math.log(beta + 64 * F**2) + 64  # an empty region, and one as wide as the grid
+    K = brentq(lambda K: float(weight @ erf(np.sqrt(room(K, v) / 2))) - mass, lowest, highest, xtol=1e-9)
     end = brentq(lambda v: K - v**2 - math.log(F**2 * v**2 + beta), 0, 1.01 * math.sqrt(K - math.log(beta)))
+    # The sine crowds points at both ends, where the boundary turns back.
     v = end * np.sin(math.pi / 2 * _fine_around_zero(1.0, F, beta))
     reach = np.sqrt((F**2 * v**2 + beta) * room(K, v))
     upper, lower = (np.column_stack([v, F * v + sign * reach]) for sign in (1, -1))
@@ -75,18 +71,16 @@ def _fine_around_zero(end: float, F: float, beta: float) -> Array:
 
 def density() -> Explorer:
     """Regions of the joint density of eq. (1), and the log density of u beside a Gaussian's, under F and β."""
-    positions = list(product(F_VALUES, BETA_VALUES))
-    alone = [_alone(F, beta) for F, beta in positions]
-    both = ("F", "beta")
+    both, positions = ("F", "beta"), list(product(F_VALUES, BETA_VALUES))
+    ours, normals, sentences = zip(*(_alone(F, beta) for F, beta in positions), strict=True)
+    names = ("25, 50, 75 and 95% of the pairs", "", "", "")  # the largest region stands for all in the legend
     regions = tuple(
-        Series(
-            "25, 50, 75 and 95% of the pairs" if mass == max(MASSES) else "",
-            "exact",
-            "area",
-            both,
-            tuple(highest_density(F, beta, mass) for F, beta in positions),
-        )
-        for mass in MASSES
+        Series(name, "exact", "area", both, tuple(highest_density(F, beta, mass) for F, beta in positions))
+        for name, mass in zip(names, MASSES, strict=True)
+    )
+    alone = (
+        Series("Gaussian, same variance", "muted", "dashed", both, normals),
+        Series("u under eq. (1)", "exact", "line", both, ours),
     )
     return Explorer(
         controls=(
@@ -95,17 +89,9 @@ def density() -> Explorer:
         ),
         panels=(
             Panel("Joint density: nested regions of v and u that hold shares of the pairs.", V_AXIS, U_AXIS, regions),
-            Panel(
-                "Log density of u, and of the Gaussian with the same variance.",
-                U_AXIS,
-                LOG_AXIS,
-                (
-                    Series("Gaussian, same variance", "muted", "dashed", both, tuple(normal for _, normal, _ in alone)),
-                    Series("u under eq. (1)", "exact", "line", both, tuple(ours for ours, _, _ in alone)),
-                ),
-            ),
+            Panel("Log density of u, and of the Gaussian with the same variance.", U_AXIS, LOG_AXIS, alone),
         ),
-        sentences=tuple(sentence for _, _, sentence in alone),
+        sentences=sentences,
     )
 
 
@@ -113,7 +99,7 @@ def _alone(F: float, beta: float) -> tuple[Array, Array, str]:
     """The log density of u, that of the Gaussian with its variance, and a sentence."""
     q = HierarchicalGaussian(F, beta)
     variance, kurtosis = float(q.variance[1]), float(q.moments().kurtosis)
-    right = 8 * np.linspace(0, 1, 40) ** 1.5
+    right = 8 * np.linspace(0, 1, 40) ** 1.5  # fine at the peak; the left is its mirror image
     log_q = q.log_prob_u(torch.as_tensor(np.append(right, 6 * math.sqrt(variance)))[:, None]).numpy()
     u = np.append(-right[:0:-1], right)
     log_normal = -0.5 * (math.log(2 * math.pi * variance) + u**2 / variance)

@@ -31,13 +31,9 @@ def trajectory(r: float, lam: float, time: Array) -> Array:
     Args:
         r: the misfit E at the start, above 0.
         lam: λ, in [0, 1].
-        time: increasing, above 0, shape (n,).
-
-    Returns:
-        Shape (n, 2).
+        time: increasing, above 0, shape (n,); the result has shape (n, 2).
 
     Raises:
-        TypeError: if `r` is not numeric.
         ValueError: if an argument is out of its range.
 
     Example:
@@ -55,47 +51,27 @@ def trajectory(r: float, lam: float, time: Array) -> Array:
 
 
 def after_misfit_one(r: float, lam: float, time: Array) -> Array:
-    """`trajectory` with λ = 0 until the misfit is 1, at ½ log r, and the given λ from there.
-
-    Example:
-        >>> after_misfit_one(r=math.exp(2), lam=1.0, time=np.array([1.0])).tolist()  # (log y, log E)
-        [[0.0, 0.0]]
-    """
+    """`trajectory` with λ = 0 until the misfit is 1, at ½ log r, and the given λ from there."""
     switch = 0.5 * math.log(r)
-    before = np.column_stack([np.zeros_like(time), math.log(r) - 2 * time])
+    path = np.column_stack([np.zeros_like(time), math.log(r) - 2 * time])  # with λ = 0, y stays 1
     if (late := time > switch).any():
-        before[late] = trajectory(1.0, lam, time[late] - switch)
-    return before
+        path[late] = trajectory(1.0, lam, time[late] - switch)
+    return path
 
 
 def fisher_step(r: float, time: Array) -> Array:
-    """(log y, log E) under a Fisher step for φ and the full gradient for θ: 1/y = 1 + 2rτ exp(-2τ), E = r exp(-2τ).
-
-    Example:
-        >>> fisher_step(r=9.0, time=np.array([1.0])).round(4).tolist()  # -log(1 + 18/e²), log 9 - 2
-        [[-1.2343, 0.1972]]
-    """
+    """(log y, log E) under a Fisher step for φ and the full gradient for θ: 1/y = 1 + 2rτ exp(-2τ), E = r exp(-2τ)."""
     return np.column_stack([-np.log1p(2 * r * time * np.exp(-2 * time)), math.log(r) - 2 * time])
 
 
 def kl(path: Array) -> Array:
-    """The KL in nats, ½(y - 1 - log y) + ½yE, along a path of (log y, log E).
-
-    Example:
-        >>> kl(np.array([[0.0, math.log(9)]])).round(4).tolist()  # y = 1, E = 9
-        [4.5]
-    """
+    """The KL in nats, ½(y - 1 - log y) + ½yE, along a path of (log y, log E)."""
     log_y, log_E = path.T
     return np.asarray(0.5 * (np.expm1(log_y) - log_y + np.exp(log_y + log_E)))
 
 
 def times_to_level(r: float, lam: float, switched: bool) -> dict[str, float]:
-    """The time until the KL is below `LEVEL`, by name of the way.
-
-    Example:
-        >>> {name: round(time, 2) for name, time in times_to_level(r=100.0, lam=0.0, switched=False).items()}
-        {'full gradient': 55.41, 'eq. (9)': 5.41, 'Fisher step for φ': 5.45, 'your λ': 5.41}
-    """
+    """The time until the KL is below `LEVEL`, for each way to train by its name."""
     return {
         "full gradient": _law(r, 1.0),
         "eq. (9)": _law(r, 0.0),
@@ -111,10 +87,8 @@ def _law(r: float, lam: float) -> float:
 
 def flow() -> Explorer:
     """The variance of q(v) and the KL over the flow's time, under the misfit r at the start and a λ of choice."""
-    own = [
-        after_misfit_one(r, lam, TIMES) if begin else trajectory(r, lam, TIMES)
-        for r, lam, begin in product(R_VALUES, LAMBDA_VALUES, range(len(BEGINNINGS)))
-    ]
+    positions = list(product(R_VALUES, LAMBDA_VALUES, range(len(BEGINNINGS))))
+    own = [(after_misfit_one if begin else trajectory)(r, lam, TIMES) for r, lam, begin in positions]
     paths = {
         ("full gradient", "full", "line", ("r",)): [trajectory(r, 1.0, TIMES) for r in R_VALUES],
         ("eq. (9)", "modified", "line", ("r",)): [trajectory(r, 0.0, TIMES) for r in R_VALUES],
@@ -124,7 +98,7 @@ def flow() -> Explorer:
     variances = tuple(
         Series(*look, tuple(np.column_stack([TIMES, np.exp(z[:, 0])]) for z in path)) for look, path in paths.items()
     )
-    kls = tuple(
+    kls = tuple(  # the floor keeps a KL that rounds to 0 on a logarithmic axis
         Series("", *look[1:], tuple(np.column_stack([TIMES, np.maximum(kl(z), 1e-30)]) for z in path))
         for look, path in paths.items()
     )
@@ -138,9 +112,7 @@ def flow() -> Explorer:
             Panel("Variance of q(v) over time on logarithmic axes, four ways.", TIME_AXIS, VARIANCE_AXIS, variances),
             Panel("KL over time on logarithmic axes, the same four ways.", TIME_AXIS, KL_AXIS, kls),
         ),
-        sentences=tuple(
-            _sentence(r, lam, begin) for r, lam, begin in product(R_VALUES, LAMBDA_VALUES, range(len(BEGINNINGS)))
-        ),
+        sentences=tuple(_sentence(*position) for position in positions),
     )
 
 

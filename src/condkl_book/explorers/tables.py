@@ -44,12 +44,7 @@ class Axis:
 
 
 def whole_ticks(low: int, high: int, step: int = 1) -> dict[str, float]:
-    """Ticks at whole numbers from `low` to `high`, by their text.
-
-    Example:
-        >>> whole_ticks(-4, 4, 4)
-        {'−4': -4, '0': 0, '4': 4}
-    """
+    """Ticks at whole numbers from `low` to `high`, by their text."""
     return {str(k).replace("-", "−"): k for k in range(low, high + 1, step)}
 
 
@@ -74,14 +69,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """A pair of axes with its series, the last on top; `alt` tells what it shows to those who do not see it.
-
-    Example:
-        >>> unit = Axis("x", 0.0, 1.0, whole_ticks(0, 1))
-        >>> line = Series("a line", "full", "line", (), (np.array([[0.0, 0.0], [1.0, 1.0]]),))
-        >>> [series.name for series in Panel("A rising line.", unit, unit, (line,)).series]
-        ['a line']
-    """
+    """A pair of axes with its series, the last on top; `alt` tells what it shows to those who do not see it."""
 
     alt: str
     x: Axis
@@ -131,9 +119,6 @@ class Explorer:
 def payload(explorer: Explorer) -> dict[str, Any]:
     """What the page looks up: the texts of the controls, the sentences, and an SVG path for each curve.
 
-    Args:
-        explorer: the figure.
-
     Raises:
         ValueError: if a table does not have one entry for each position of its controls.
 
@@ -155,11 +140,6 @@ def payload(explorer: Explorer) -> dict[str, Any]:
 
 def svg_path(points: Array, x: Axis, y: Axis, look: str) -> str:
     """An SVG path on the grid of a panel, thinned to what shows; lines are cut to the panel, areas are not.
-
-    Args:
-        points: shape (n, 2).
-        x, y: the axes.
-        look: as for `Series`.
 
     Example:
         >>> unit = Axis("", 0.0, 1.0, {})
@@ -185,6 +165,7 @@ def _steps(points: list[list[int]], codes: list[int]) -> Iterator[str]:
             yield f"M{x} {y}"
             relative = False
         elif code == Line.LINETO and (dx or dy):
+            # "l" is said once, and a minus sign parts two numbers as well as a space does: the tables are large.
             yield f"{' ' if relative and dx >= 0 else '' if relative else 'l'}{dx}{' ' if dy >= 0 else ''}{dy}"
             relative = True
         elif code == Line.STOP:

@@ -23,15 +23,15 @@ GAP_AXIS = Axis("ELBO lost (nats)", -0.04, 1.3, {"0": 0.0, "0.4": 0.4, "0.8": 0.
 def tempering() -> Explorer:
     """The exact and the tempered posterior of v at one x, and the ELBO lost, under σ², β and λ."""
     two, three = ("sigma2", "beta"), ("sigma2", "beta", "lam")
-    prior = _bells(torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    one = torch.ones(1, dtype=torch.float64)
     posteriors = (
-        Series("prior p(v)", "muted", "dotted", (), prior),
+        Series("prior p(v)", "muted", "dotted", (), _bells(0 * one, one)),
         Series("eq. (9), λ = 0", "modified", "line", two, _posteriors([0.0])),
         Series("exact, λ = 1", "exact", "line", two, _posteriors([1.0])),
         Series("your λ", "interpolated", "dashed", three, _posteriors(LAMBDA_VALUES)),
     )
     gaps = (
-        Series("", "exact", "line", two, _gaps(np.linspace(0, 1, 61), together=61)),
+        Series("", "exact", "line", two, _gaps(np.linspace(0, 1, 61).tolist(), together=61)),
         Series("", "interpolated", "dot", three, _gaps(LAMBDA_VALUES)),
     )
     variances = tuple(f"{x:g}" for x in VARIANCES)
@@ -49,9 +49,9 @@ def tempering() -> Explorer:
     )
 
 
-def _positions(lams: Sequence[float] | Array) -> tuple[Tensor, ...]:
+def _positions(lams: Sequence[float]) -> tuple[Tensor, ...]:
     """σ², β and λ at every position, each of shape (n,)."""
-    values = (torch.tensor(x, dtype=torch.float64) for x in (VARIANCES, VARIANCES, tuple(lams)))
+    values = (torch.tensor(x, dtype=torch.float64) for x in (VARIANCES, VARIANCES, lams))
     return torch.cartesian_prod(*values).unbind(1)
 
 
@@ -65,7 +65,7 @@ def _posteriors(lams: Sequence[float]) -> tuple[Array, ...]:
     return _bells(*tempered_posterior(DATUM, SLOPE, beta, sigma2, lam))
 
 
-def _gaps(lams: Sequence[float] | Array, together: int = 1) -> tuple[Array, ...]:
+def _gaps(lams: Sequence[float], together: int = 1) -> tuple[Array, ...]:
     """Points (λ, ELBO lost), so many of them to a curve."""
     sigma2, beta, lam = _positions(lams)
     points = torch.stack([lam, elbo_gap(DATUM, SLOPE, beta, sigma2, lam)], dim=1)
@@ -74,8 +74,7 @@ def _gaps(lams: Sequence[float] | Array, together: int = 1) -> tuple[Array, ...]
 
 def _sentences() -> tuple[str, ...]:
     sigma2, beta, lam = _positions(LAMBDA_VALUES)
-    own = tempered_posterior(DATUM, SLOPE, beta, sigma2, lam)
-    exact = exact_posterior(DATUM, SLOPE, beta, sigma2)
+    own, exact = tempered_posterior(DATUM, SLOPE, beta, sigma2, lam), exact_posterior(DATUM, SLOPE, beta, sigma2)
     power, lost = rho(lam, beta, sigma2), elbo_gap(DATUM, SLOPE, beta, sigma2, lam)
     numbers = torch.stack([sigma2, beta, lam, power, *own, *exact, lost], dim=1)
     return tuple(

@@ -6,7 +6,6 @@ is found by importing its module, so that a new data set is a new file and chang
 
 import pkgutil
 from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType
 
 import torch
@@ -41,7 +40,7 @@ def module(name: str) -> ModuleType:
     Raises:
         ValueError: if there is none of that name; the error lists the known ones.
     """
-    if name.isidentifier() and find_spec(f"{__name__}.{name}"):
+    if name in names():
         return import_module(f"{__name__}.{name}")
     raise ValueError(f"data: expected one of {', '.join(names())}, got {name!r}.")
 

@@ -8,7 +8,6 @@ import pkgutil
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from importlib.util import find_spec
 
 from condkl_studies.config import RunConfig
 
@@ -76,7 +75,7 @@ def study(name: str) -> Study:
         >>> {config.data for config in study("controlled").configs} == {"tight", "loose", "crossed"}
         True
     """
-    if name.isidentifier() and find_spec(f"{__name__}.{name}"):
+    if name in names():
         found: Study = import_module(f"{__name__}.{name}").STUDY
         return found
     raise ValueError(f"study: expected one of {', '.join(names())}, got {name!r}.")

@@ -1,0 +1,1 @@
+"""What builds the book: used by dodo.py and the Makefile."""
