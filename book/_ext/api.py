@@ -52,9 +52,11 @@ def keep_bars(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines
     lines[:] = BAR.sub(lambda found: found[1] or r"\|", "\n".join(lines)).split("\n")
 
 
-def name_array_like(app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str, returns: str) -> Any:
-    """Write ``ArrayLike`` where autodoc would spell out what that stands for."""
-    return (signature or "").replace(stringify_annotation(ArrayLike, "smart"), "ArrayLike") or None, returns
+def shorten(app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str | None, returns: str) -> Any:
+    """Write ``ArrayLike``, which autodoc would spell out, and defaults that Sphinx can read."""
+    if signature:
+        signature = signature.replace(stringify_annotation(ArrayLike, "smart"), "ArrayLike").replace("<factory>", "...")
+    return signature, returns
 
 
 def no_tuple_fields(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
@@ -75,7 +77,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("source-read", expand)
     app.connect("autodoc-process-docstring", keep_bars, priority=400)  # before napoleon, which reads the same lines
-    app.connect("autodoc-process-signature", name_array_like)
+    app.connect("autodoc-process-signature", shorten)
     app.connect("autodoc-skip-member", no_tuple_fields)
     app.connect("doctree-read", look_further)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

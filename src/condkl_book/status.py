@@ -174,7 +174,10 @@ def verification() -> tuple[str, pd.DataFrame]:
         "Commit": (last.commit or "not known")[:8],
         "Machine": ", ".join(last.machine.values()),
         "Records found whole": ", ".join(f"{count} of {name}" for name, count in last.records.items()),
-        **{f"Trained again: {one.label} ({one.run[:8]})": one.detail for one in last.replays},
+        "First epochs trained again": "<br>".join(
+            f"{one.label} ({one.run[:8]}), on {'the recorded' if one.same_machine else 'another'} kind of machine: {one.detail}"
+            for one in last.replays
+        ),
     }
     changed = ", ".join(last.outdated(plans.studies()))
     since = f"Out of date: since then records of {changed} were added, removed or made anew. Run `make verify`."
