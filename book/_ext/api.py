@@ -40,9 +40,10 @@ def expand(app: Sphinx, docname: str, source: list[str]) -> None:
             shown = "## {0}\n\n```{{eval-rst}}\n.. automodule:: {1}\n```\n"
             return "\n".join(shown.format(name.replace("_", r"\_"), name) for name in modules(names))
         page = Path(app.srcdir, f"{names}.md").read_text("utf-8")
-        listed = [name for _, line in EXPANDED.findall(page) for name in modules(line)]
-        lines = [f"   {name}\n" for name in listed]
-        return f"```{{eval-rst}}\n.. autosummary::\n   :nosignatures:\n\n{''.join(lines)}```"
+        rows = ["Module\n  - What it is for"]
+        for name in (name for _, line in EXPANDED.findall(page) for name in modules(line)):
+            rows.append(f"{{py:mod}}`{name}`\n  - {(import_module(name).__doc__ or '').splitlines()[0]}")
+        return "\n* - ".join(["```{list-table}\n:header-rows: 1\n:class: ledger\n", *rows]) + "\n```"
 
     source[0] = EXPANDED.sub(written, source[0])
 

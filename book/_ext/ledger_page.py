@@ -12,10 +12,11 @@ from typing import Any
 
 from condkl_book.ledger import LedgerRow, collect
 from docutils import nodes
-from ledger_links import LINKS, TESTS, links, tests_of
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+
+from ledger_links import LINKS, TESTS, links, tests_of
 
 logger = logging.getLogger(__name__)
 HEADER = ("Equation, chapter", "Code, tests", "Oracles", "Largest deviation (of tolerance)", "Status (checks)")
@@ -45,13 +46,12 @@ class LedgerDirective(SphinxDirective):
 def cells(row: LedgerRow) -> tuple[str, ...]:
     """Return one row's cells in Markdown; the first has an anchor, ``ledger-9-price``."""
     label, code = links(row.equation)
+    functions = ", ".join(map(function, code))
     anchor = f"[]{{#{nodes.make_id(f'ledger {row.equation}')}}}"
     worst = f"{row.largest_deviation:.1g} ({share(row.worst)})".replace("-", "−") if row.checks else "–"
     return (
         f"{anchor}{statement(row, label)}\\\n    {chapter(row.chapter)}",
-        ", ".join(f"{{py:obj}}`{name.split('.')[-1]} <.{name}>`" for name in code) + f"\\\n    {tests(code)}"
-        if code
-        else "in the chapter",
+        f"{functions}\\\n    {tests(code)}" if code else "in the chapter",
         ", ".join(row.oracles) or "–",
         worst,
         f"{row.status} ({row.checks})",
@@ -74,6 +74,12 @@ def chapter(page: str | None) -> str:
         return "–"
     number = re.match(r"0*(\d+)_", page)
     return f"[{f'chapter {number[1]}' if number else page}]({page}.ipynb)"
+
+
+def function(name: str) -> str:
+    """Return the link to a function or a class."""
+    shown = name.rpartition(".")[2]
+    return f"{{py:{'class' if shown[0].isupper() else 'func'}}}`{shown} <.{name}>`"
 
 
 def tests(code: list[str]) -> str:

@@ -174,10 +174,7 @@ def verification() -> tuple[str, pd.DataFrame]:
         "Commit": (last.commit or "not known")[:8],
         "Machine": ", ".join(last.machine.values()),
         "Records found whole": ", ".join(f"{count} of {name}" for name, count in last.records.items()),
-        "First epochs trained again": "<br>".join(
-            f"{one.label} ({one.run[:8]}), on {'the recorded' if one.same_machine else 'another'} kind of machine: {one.detail}"
-            for one in last.replays
-        ),
+        "First epochs trained again": "<br>".join(map(_again, last.replays)) or "none",
     }
     changed = ", ".join(last.outdated(plans.studies()))
     since = f"Out of date: since then records of {changed} were added, removed or made anew. Run `make verify`."
@@ -192,6 +189,11 @@ def citation() -> str:
             f"under protocol {one.protocol} on {one.place}, {one.finished[:10]}: test ELBO {one.elbo:.2f} nats."
         )
     return "Nothing is recorded of the study main in this copy."
+
+
+def _again(one: verify.Repeated) -> str:
+    kind = "the recorded" if one.same_machine else "another"
+    return f"{one.label} ({one.run[:8]}), on {kind} kind of machine: {one.detail}"
 
 
 def _row(run: RunResult) -> dict[str, Any]:
