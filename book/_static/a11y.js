@@ -20,6 +20,7 @@ document.addEventListener("DOMContentLoaded", () => {
     element.setAttribute("role", "navigation");
     element.setAttribute("aria-label", "Site");
   });
+  all("article ul > ul", (list) => list.previousElementSibling?.append(list)); // in the list of sources
   all(".citation-list[role=list] [role=doc-biblioentry]", (element) => element.setAttribute("role", "listitem"));
   all("th:empty", (cell) => cell.replaceWith(document.createElement("td"))); // the corner of a data frame
   all(".cell_output figure > img", (picture) => { // on a phone it keeps a size that can be read, and scrolls
