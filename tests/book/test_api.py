@@ -9,9 +9,9 @@ import yaml
 from public import PUBLIC
 
 pytest.importorskip("sphinx")
-from docutils.frontend import get_default_settings  # noqa: E402
-from docutils.utils import new_document  # noqa: E402
-from sphinx.addnodes import pending_xref  # noqa: E402
+from docutils.frontend import get_default_settings
+from docutils.utils import new_document
+from sphinx.addnodes import pending_xref
 
 BOOK = Path(__file__).parents[2] / "book"
 PAGES = sorted((BOOK / "api").glob("*.md"))
@@ -65,7 +65,9 @@ def test_a_signature_is_short_and_can_be_read(name, api):
     from sphinx.util.inspect import signature, stringify_signature
 
     module, _, own = name.rpartition(".")
-    written = stringify_signature(signature(getattr(__import__(module, fromlist=["x"]), own)), unqualified_typehints=True)
+    written = stringify_signature(
+        signature(getattr(__import__(module, fromlist=["x"]), own)), unqualified_typehints=True
+    )
     shown, _ = api.shorten(None, "function", name, None, None, written, "")
     assert "_SupportsArray" not in shown
     assert "<" not in shown

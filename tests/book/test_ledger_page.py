@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("sphinx")
-from docutils.nodes import make_id  # noqa: E402
+from docutils.nodes import make_id
 
-from condkl_book.ledger import LedgerRow  # noqa: E402
+from condkl_book.ledger import LedgerRow
 
 BOOK = Path(__file__).parents[2] / "book"
 NOTEBOOKS = {path.stem: json.loads(path.read_text("utf-8"))["cells"] for path in sorted(BOOK.glob("*.ipynb"))}

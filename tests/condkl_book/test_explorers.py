@@ -10,13 +10,13 @@ import torch
 from scipy import integrate, stats
 
 from condkl.dynamics import flow as library_flow
+from condkl.gradients import Field
+from condkl.hierarchical import HierarchicalGaussian
 from condkl_book.explorers import EXPLORERS
 from condkl_book.explorers.density import BETA_VALUES, F_VALUES, MASSES, highest_density
 from condkl_book.explorers.flow import LEVEL, R_VALUES, after_misfit_one, fisher_step, kl, times_to_level, trajectory
 from condkl_book.explorers.tables import HEIGHT, WIDTH, Axis, Control, Explorer, Panel, Series, payload, svg_path
 from condkl_book.explorers.tempering import DATUM, SLOPE, VARIANCES
-from condkl.gradients import Field
-from condkl.hierarchical import HierarchicalGaussian
 from condkl_book.style import COLOURS
 
 UNIT = Axis("", 0.0, 1.0, {})

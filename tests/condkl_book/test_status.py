@@ -52,7 +52,11 @@ def notebook(folder, name, words, *stamps):
     """A notebook with a title and so many words more, and a cell of code for each pair of times."""
     cells = [{"cell_type": "markdown", "metadata": {}, "source": [f"# The {name}\n", "word " * words]}]
     for began, ended in stamps:
-        times = {"iopub.status.busy": "2000-01-01T00:00:00Z", "iopub.execute_input": began, "shell.execute_reply": ended}
+        times = {
+            "iopub.status.busy": "2000-01-01T00:00:00Z",
+            "iopub.execute_input": began,
+            "shell.execute_reply": ended,
+        }
         cells.append({"cell_type": "code", "metadata": {"execution": times}, "source": []})
     (folder / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
 

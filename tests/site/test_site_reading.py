@@ -70,7 +70,9 @@ def test_a_table_without_rows_stays(tidied):
 
 
 def test_a_formula_keeps_its_bracket_and_its_comma(shown):
-    page = shown('<p>This (<span class="math">a</span>), and <span class="math">b</span>’s <span class="math">c</span> d</p>')
+    page = shown(
+        '<p>This (<span class="math">a</span>), and <span class="math">b</span>’s <span class="math">c</span> d</p>'
+    )
     assert page.eval_on_selector_all(".together", NUMBERS) == ["(a),", "b’s"]
     assert page.inner_text("p") == "This (a), and b’s c d"
 
