@@ -1,29 +1,16 @@
 """The ``{explorer}`` directive: a figure whose curves follow sliders, all of them computed here.
 
 In HTML the curves at the opening position stand in the page, so that without JavaScript it shows a picture.
-``_static/explorers.js`` looks up the others in a table beside them. In LaTeX there is only the picture.
+``_static/explorers.js`` looks up the others in a table beside them.
 """
 
 import json
-from functools import cache
 from html import escape
-from pathlib import Path
 from typing import Any
 
-import condkl_book.explorers.tables
 from condkl_book.explorers import EXPLORERS
-from condkl_book.explorers.tables import (
-    HEIGHT,
-    WIDTH,
-    Axis,
-    Control,
-    Explorer,
-    Panel,
-    Series,
-    payload,
-    svg_path,
-)
-from condkl_book.style import COLOURS, use_style
+from condkl_book.explorers.tables import HEIGHT, WIDTH, Axis, Control, Explorer, Panel, Series, payload, svg_path
+from condkl_book.style import COLOURS
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
@@ -31,7 +18,6 @@ from sphinx.util.docutils import SphinxDirective
 
 # A panel's frame within its picture of 340 x 246 units; curves have four grid points a unit.
 LEFT, TOP, RIGHT, BOTTOM = 50, 10, 50 + WIDTH // 4, 10 + HEIGHT // 4
-DASHES = {"dashed": (0, (5, 2)), "dotted": (0, (1.5, 1.5))}
 
 
 class explorer(nodes.figure):  # noqa: N801  (Sphinx names visitors after it)
@@ -53,30 +39,17 @@ class ExplorerDirective(SphinxDirective):
             raise self.error(f"explorer: expected one of {known}, got {name}.")
         self.assert_has_content()
         node = explorer("", explorer=name)
-        text, messages = self.state.inline_text(
-            " ".join(self.content), self.lineno
-        )
+        text, messages = self.state.inline_text(" ".join(self.content), self.lineno)
         node += nodes.caption("", "", *text)
         self.set_source_info(node)
         self.add_name(node)
-        folder = Path(condkl_book.explorers.tables.__file__).parent
-        for source in sorted(folder.glob("*.py")):
-            self.env.note_dependency(str(source))
         return [node, *messages]
-
-
-@cache
-def made(name: str) -> Explorer:
-    """Return an explorer, computed once a build."""
-    return EXPLORERS[name]()
 
 
 def visit_html(self: Any, node: explorer) -> None:
     """Write the figure up to its caption."""
     name = node["explorer"]
-    self.body.append(
-        self.starttag(node, "figure", CLASS="explorer") + page(name, made(name))
-    )
+    self.body.append(self.starttag(node, "figure", CLASS="explorer") + page(name, EXPLORERS[name]()))
 
 
 def depart_html(self: Any, node: explorer) -> None:
@@ -87,23 +60,12 @@ def depart_html(self: Any, node: explorer) -> None:
 def page(name: str, figure: Explorer) -> str:
     """Return controls, sentence, panels, legend and tables."""
     sentence = figure.sentences[figure.start()]
-    controls = "".join(
-        control_html(f"explorer-{name}-{control.name}", control)
-        for control in figure.controls
-    )
+    controls = "".join(control_html(f"explorer-{name}-{control.name}", control) for control in figure.controls)
     panels = "".join(
-        panel_html(f"explorer-{name}-{i}", figure, panel, sentence)
-        for i, panel in enumerate(figure.panels)
+        panel_html(f"explorer-{name}-{i}", figure, panel, sentence) for i, panel in enumerate(figure.panels)
     )
-    names = [
-        series
-        for panel in figure.panels
-        for series in panel.series
-        if series.name
-    ]
-    table = json.dumps(
-        payload(figure), ensure_ascii=False, separators=(",", ":")
-    )
+    names = [series for panel in figure.panels for series in panel.series if series.name]
+    table = json.dumps(payload(figure), ensure_ascii=False, separators=(",", ":"))
     return (
         f'<div class="explorer-controls" role="group" aria-label="Controls" hidden>{controls}</div>\n'
         f"<noscript><p>The controls need JavaScript. Shown is one position.</p></noscript>\n"
@@ -159,14 +121,10 @@ def axis_svg(axis: Axis, across: bool) -> str:
         x, y = LEFT + at * (RIGHT - LEFT), BOTTOM - at * (BOTTOM - TOP)
         if across:
             lines.append(f"M{x:.1f} {TOP}V{BOTTOM}")
-            texts.append(
-                f'<text x="{x:.1f}" y="{BOTTOM + 16}" text-anchor="middle">{text}</text>'
-            )
+            texts.append(f'<text x="{x:.1f}" y="{BOTTOM + 16}" text-anchor="middle">{text}</text>')
         else:
             lines.append(f"M{LEFT} {y:.1f}H{RIGHT}")
-            texts.append(
-                f'<text x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
-            )
+            texts.append(f'<text x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
     where = (
         f'x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 35}"'
         if across
@@ -180,9 +138,7 @@ def axis_svg(axis: Axis, across: bool) -> str:
 
 def look(series: Series) -> str:
     """Return the classes of a curve."""
-    return f"explorer-{series.look}" + (
-        " explorer-ink" if series.colour == "exact" else ""
-    )
+    return f"explorer-{series.look}" + (" explorer-ink" if series.colour == "exact" else "")
 
 
 def tint(series: Series) -> str:
@@ -199,89 +155,8 @@ def legend_html(series: Series) -> str:
     )
 
 
-def visit_latex(self: Any, node: explorer) -> None:
-    """Write the picture of the opening position with its text alternative, and its sentence."""
-    name = node["explorer"]
-    figure = made(name)
-    draw(figure, Path(self.builder.outdir, f"explorer-{name}.pdf"))
-    alt = self.encode(" ".join(panel.alt for panel in figure.panels))
-    sentence = self.encode(figure.sentences[figure.start()])
-    opening = node.next_node(nodes.caption)[0]
-    still = opening.replace(
-        "Interactive.",
-        "One position of a figure that is interactive on the site.",
-    )
-    opening.parent[0] = nodes.Text(still)
-    self.visit_figure(node)
-    self.body.append(
-        f"\\noindent\\sphinxincludegraphics[width=\\linewidth,alt={{{alt} {sentence}}}]{{{{explorer-{name}}}.pdf}}\n"
-        f"\\par{{\\small {sentence}\\par}}\n"
-    )
-
-
-def depart_latex(self: Any, node: explorer) -> None:
-    """Close the figure."""
-    self.depart_figure(node)
-
-
-def draw(figure: Explorer, file: Path) -> None:
-    """Draw the opening position with matplotlib."""
-    import matplotlib.pyplot as plt
-
-    with plt.rc_context():
-        use_style()
-        drawing, axes = plt.subplots(
-            1, len(figure.panels), figsize=(7.2, 3.2), squeeze=False
-        )
-        for panel, ax in zip(figure.panels, axes[0]):
-            for axis, scale in ((panel.x, "x"), (panel.y, "y")):
-                ax.set(
-                    **{
-                        f"{scale}label": axis.label,
-                        f"{scale}scale": "log" if axis.log else "linear",
-                    }
-                )
-                ax.set(**{f"{scale}lim": (axis.low, axis.high)})
-            for series in panel.series:
-                draw_series(ax, series, figure)
-            if any(series.name for series in panel.series):
-                ax.legend(fontsize="x-small")
-        drawing.savefig(file, metadata={"CreationDate": None})
-        plt.close(drawing)
-
-
-def draw_series(ax: Any, series: Series, figure: Explorer) -> None:
-    """Draw one curve, area or dot."""
-    x, y = series.points[figure.start(series.controls)].T
-    colour, label = COLOURS[series.colour], series.name or None
-    if series.look == "area":
-        ax.fill(x, y, color=colour, alpha=0.2, label=label)
-    elif series.look == "dot":
-        ax.plot(x, y, "o", color=colour, label=label)
-    else:
-        style = DASHES.get(series.look, "-")
-        ax.plot(x, y, color=colour, ls=style, label=label)
-
-
-def skip(self: Any, node: explorer) -> None:
-    """Leave the figure out of builders that show neither."""
-    raise nodes.SkipNode
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
-    app.add_enumerable_node(
-        explorer,
-        "figure",
-        html=(visit_html, depart_html),
-        latex=(visit_latex, depart_latex),
-        text=(skip, None),
-        man=(skip, None),
-        texinfo=(skip, None),
-    )
+    app.add_enumerable_node(explorer, "figure", html=(visit_html, depart_html))
     app.add_directive("explorer", ExplorerDirective)
-    return {
-        "version": "1",
-        "parallel_read_safe": True,
-        "parallel_write_safe": True,
-    }
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

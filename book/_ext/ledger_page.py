@@ -1,30 +1,27 @@
 """The ``{ledger}`` directive: which check, in which chapter, stands behind each equation, and where to find them all.
 
-The table is read from the executed notebooks, and a gap in it is a warning, so it fails the strict build.
+The table is read from the executed notebooks, and a gap in it is a warning, so it fails the strict build. The tests that
+it names have pages with their highlighted source, beside those that viewcode makes of the library.
 """
 
 import re
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
+from condkl_book.ledger import LedgerRow, collect
 from docutils import nodes
-from ledger_links import LINKS, Links, tests_of
-from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from ledger_links import LINKS, TESTS, links, tests_of
+
 logger = logging.getLogger(__name__)
-HEADER = (
-    "Equation, chapter",
-    "Code, tests",
-    "Oracles",
-    "Largest deviation (of tolerance)",
-    "Status (checks)",
-)
-Cell = nodes.Node | list[nodes.Node]  # of several paragraphs
+HEADER = ("Equation, chapter", "Code, tests", "Oracles", "Largest deviation (of tolerance)", "Status (checks)")
+FOLDER = "_tests"
+DEFINED = re.compile(r'<span class="nf">(test_\w+)</span>')
 
 
 class LedgerDirective(SphinxDirective):
@@ -32,9 +29,6 @@ class LedgerDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the table, and warn about every gap."""
-        from condkl_book.ledger import collect
-
-        self.env.note_reread()  # it depends on every notebook there is, also on those added later
         ledger = collect(Path(self.env.srcdir))
         lost = [
             f"{row.equation}: expected its proof and code in ledger_links.py, got none. Add a line."
@@ -42,82 +36,57 @@ class LedgerDirective(SphinxDirective):
             if row.equation not in LINKS
         ]
         for gap in [*ledger.gaps, *lost]:
-            logger.warning(
-                "ledger: %s", gap, location=self.get_location(), type="ledger"
-            )
-        return [table(HEADER, (self.cells(row) for row in ledger.rows))]
+            logger.warning("ledger: %s", gap, location=self.get_location(), type="ledger")
+        table = ["```{list-table}", ":header-rows: 1", ":class: ledger", ""]
+        for first, *others in (HEADER, *(cells(row) for row in ledger.rows if row.equation in LINKS)):
+            table += [f"* - {first}", *(f"  - {cell}" for cell in others)]
+        return self.parse_text_to_nodes("\n".join([*table, "```"]))
 
-    def cells(self, row: Any) -> list[Cell]:
-        """Return one row's cells."""
-        at = LINKS.get(row.equation, Links(""))
-        chapter = self.chapter(row.chapter) if row.chapter else text("–")
-        worst = (
-            f"{row.largest_deviation:.1g} ({share(row.worst)})"
-            if row.checks
-            else "–"
-        )
-        return [
-            [self.equation(row.equation, at.proof), chapter],
-            self.sources(at.code),
-            text(", ".join(row.oracles) or "–"),
-            text(worst.replace("-", "−")),
-            text(f"{row.status} ({row.checks})"),
-        ]
 
-    def equation(self, name: str, proof: str) -> nodes.Element:
-        """Return the link from an equation to its statement, with an anchor of its own: ``ledger-9-price``."""
-        page, _, section = proof.rpartition("#")
-        if number := re.fullmatch(r"\d+", name):
-            cell = self.link("math", "eq", proof, number[0])
-        elif page:
-            cell = self.link("doc", "myst", page, name, reftargetid=section)
-        elif proof:
-            cell = self.link("prf", "ref", proof, name)
-        else:
-            cell = text(name)
-        anchor = nodes.target(names=[nodes.make_id(f"ledger {name}")])
-        self.state.document.note_explicit_target(anchor)
-        cell.insert(0, anchor)
-        return cell
+def cells(row: LedgerRow) -> tuple[str, ...]:
+    """Return one row's cells in Markdown; the first has an anchor, ``ledger-9-price``."""
+    label, code = links(row.equation)
+    functions = ", ".join(map(function, code))
+    anchor = f"[]{{#{nodes.make_id(f'ledger {row.equation}')}}}"
+    worst = f"{row.largest_deviation:.1g} ({share(row.worst)})".replace("-", "−") if row.checks else "–"
+    return (
+        f"{anchor}{statement(row, label)}\\\n    {chapter(row.chapter)}",
+        f"{functions}\\\n    {tests(code)}" if code else "in the chapter",
+        ", ".join(row.oracles) or "–",
+        worst,
+        f"{row.status} ({row.checks})",
+    )
 
-    def sources(self, code: tuple[str, ...]) -> list[nodes.Node]:
-        """Return the links to functions, and those to test files."""
-        if not code:
-            return [text("in the chapter")]
-        functions = [
-            self.link("py", "func", f"condkl.{name}", name.rpartition(".")[2])
-            for name in code
-        ]
-        tests = [
-            self.link("", "test", f"{file}#{test}", f"{file}.py")
-            for file, test in tests_of(code).items()
-        ]
-        return [together(functions), together(tests)]
 
-    def chapter(self, docname: str) -> nodes.Node:
-        """Return a link to the chapter, short enough for a phone: "chapter 2" for ``02_kl_chain_rule``."""
-        number = re.match(r"0*(\d+)_", docname)
-        shown = f"chapter {number[1]}" if number else docname
-        return self.link("std", "doc", f"/{docname}", shown)
+def statement(row: LedgerRow, label: str) -> str:
+    """Return the link to what a row is about; its plain number while no chapter states it."""
+    page, _, section = label.rpartition("#")
+    if page:
+        return f"[{row.equation}]({page}.ipynb#{section})"
+    if not row.equation.isdigit():
+        return f"{{prf:ref}}`{row.equation} <{label}>`"
+    return f"{{eq}}`{label}`" if row.chapter else f"({row.equation})"
 
-    def link(
-        self, domain: str, role: str, target: str, shown: str, **more: str
-    ) -> nodes.Element:
-        """Return a cross reference; only equations keep a text of their own, the number that they have in the book."""
-        node = nodes.literal if domain == "py" else nodes.inline
-        reference = pending_xref(
-            "",
-            node("", shown) if role != "test" else breakable(shown),
-            refdomain=domain,
-            reftype=role,
-            reftarget=target,
-            refdoc=self.env.docname,
-            refexplicit=domain != "math",
-            refwarn=True,
-            **more,
-        )
-        reference["from_ledger"] = domain == "math"
-        return nodes.paragraph("", "", reference)
+
+def chapter(page: str | None) -> str:
+    """Return a link to a chapter, short enough for a phone: "chapter 2" for ``02_kl_chain_rule``."""
+    if page is None:
+        return "–"
+    number = re.match(r"0*(\d+)_", page)
+    return f"[{f'chapter {number[1]}' if number else page}]({page}.ipynb)"
+
+
+def function(name: str) -> str:
+    """Return the link to a function or a class."""
+    shown = name.rpartition(".")[2]
+    return f"{{py:{'class' if shown[0].isupper() else 'func'}}}`{shown} <.{name}>`"
+
+
+def tests(code: list[str]) -> str:
+    """Return the links to test files, whose names may go on in the next line after an underscore."""
+    found = tests_of(code).items()
+    shown = (re.sub(r"_(?<!test_)", "_<wbr>", Path(file).name) for file, _ in found)
+    return ", ".join(f'<a href="{page(file)}.html#{test}">{name}</a>' for (file, test), name in zip(found, shown))
 
 
 def share(part: float) -> str:
@@ -125,57 +94,23 @@ def share(part: float) -> str:
     return "<1%" if 0 < part < 0.005 else f"{part:.0%}"
 
 
-def breakable(file: str) -> nodes.Node:
-    """Return the name of a file that may go on in the next line after an underscore, but for that of "test_"."""
-    shown = nodes.inline()
-    for word in re.split(r"(?<=_)(?<!test_)", file):
-        shown += [nodes.Text(word), nodes.raw("", "<wbr>", format="html")]
-    return shown
+def page(file: str) -> str:
+    """Return the page of a test file."""
+    return f"{FOLDER}/{file.removesuffix('.py')}"
 
 
-def text(content: str) -> nodes.Node:
-    """Return a cell's paragraph."""
-    return nodes.paragraph("", content)
-
-
-def together(links: list[nodes.Element]) -> nodes.Node:
-    """Return one cell's paragraph of several links."""
-    cell = nodes.paragraph()
-    for link in links:
-        cell += [*([nodes.Text(", ")] if cell.children else []), *link.children]
-    return cell
-
-
-def table(header: tuple[str, ...], rows: Iterator[list[Cell]]) -> nodes.table:
-    """Return a docutils table."""
-
-    def line(cells: list[Cell]) -> nodes.row:
-        several = (c if isinstance(c, list) else [c] for c in cells)
-        return nodes.row("", *(nodes.entry("", *cell) for cell in several))
-
-    columns = [nodes.colspec(colwidth=1) for _ in header]
-    head = nodes.thead("", line([text(name) for name in header]))
-    body = nodes.tbody("", *map(line, rows))
-    return nodes.table(
-        "",
-        nodes.tgroup("", *columns, head, body, cols=len(header)),
-        classes=["ledger"],
-    )
-
-
-def forgive(
-    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Node
-) -> nodes.Node | None:
-    """Leave the plain text where an equation of the ledger is stated nowhere yet; ``gaps`` judges that."""
-    return content if node.get("from_ledger") else None
+def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Yield a page for each test file that some line of the ledger leads to, each test with its name as anchor."""
+    for file in sorted({file for line in LINKS for file in tests_of(links(line)[1])}):
+        shown = app.builder.highlighter.highlight_block((TESTS / file).read_text("utf-8"), "python")
+        shown = DEFINED.sub(r'<span class="nf" id="\1">\1</span>', shown)
+        back, title = app.builder.get_relative_uri(page(file), "ledger"), escape(f"tests/{file}")
+        said = f'A test of the library. <a href="{back}">The ledger</a> says which equations it stands behind.'
+        yield page(file), {"title": title, "parents": [], "body": f"<h1>{title}</h1><p>{said}</p>{shown}"}, "page.html"
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
     app.add_directive("ledger", LedgerDirective)
-    app.connect("missing-reference", forgive)
-    return {
-        "version": "1",
-        "parallel_read_safe": True,
-        "parallel_write_safe": True,
-    }
+    app.connect("html-collect-pages", pages)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

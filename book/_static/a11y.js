@@ -1,6 +1,10 @@
-// Repairs the theme's markup where axe finds fault with it, and lets the keyboard reach what scrolls.
+// Repairs the theme's markup where axe finds fault with it, lets the keyboard reach what scrolls, and sets tables and
+// sentences as they are read.
+const all = (query, change) => document.querySelectorAll(query).forEach(change);
 document.addEventListener("DOMContentLoaded", () => {
-  const all = (query, change) => document.querySelectorAll(query).forEach(change);
+  all("table.dataframe", tidy);
+  all("article span.math", keepMarks);
+  all("article", keepIntervals);
   const unlabel = (element) => element.removeAttribute("aria-label"); // it contradicts the visible text
   all("details > summary[aria-label]", unlabel);
   all(".toctree-toggle", (arrow) => { // it opens the pages below another one, in the sidebar
@@ -16,6 +20,7 @@ document.addEventListener("DOMContentLoaded", () => {
     element.setAttribute("role", "navigation");
     element.setAttribute("aria-label", "Site");
   });
+  all("article ul > ul", (list) => list.previousElementSibling?.append(list)); // in the list of sources
   all(".citation-list[role=list] [role=doc-biblioentry]", (element) => element.setAttribute("role", "listitem"));
   all("th:empty", (cell) => cell.replaceWith(document.createElement("td"))); // the corner of a data frame
   all(".cell_output figure > img", (picture) => { // on a phone it keeps a size that can be read, and scrolls
@@ -42,4 +47,46 @@ function fade() {
     box.addEventListener("scroll", () => look(box), { passive: true });
     sizes.observe(box); // MathJax and pictures arrive later
   });
+}
+
+// Data frames have one row of headers, real minus signs, and numbers to the right, below each other.
+const NUMBER = /^([−+-]?[\d.,]+(e[−+-]?\d+)?%?(\s±\s[\d.,]+)?|[−+-]?inf|–|nan|NaN|)$/;
+function tidy(table) {
+  const cells = (part) => [...(part?.rows ?? [])].map((row) => [...row.cells]);
+  const [top, below, ...more] = cells(table.tHead); // pandas gives the names of the index a row of their own
+  if (below?.length === top.length && !more.length && !top.some((name, i) => name.textContent && below[i].textContent)) {
+    top.forEach((name, i) => { name.textContent ||= below[i].textContent; });
+    below[0].parentElement.remove();
+  }
+  const rows = cells(table.tBodies[0]).map((row) => row.reverse()); // cells that span rows are missing on the left
+  cells(table.tHead).at(-1).reverse().forEach((name, i) => {
+    const column = rows.map((row) => row[i]).filter(Boolean);
+    if (!column.every((cell) => NUMBER.test(cell.textContent.trim()))) return;
+    column.forEach((cell) => { cell.textContent = cell.textContent.trim().replace(/-(?=[\d.]|inf)/g, "−"); });
+    if (column[0]?.localName === "td") [name, ...column].forEach((cell) => cell.classList.add("number"));
+  });
+}
+
+// A line does not begin with the comma after a formula: both, and a bracket before, share a box (book.css).
+function keepMarks(formula) {
+  const [before, after] = [formula.previousSibling, formula.nextSibling];
+  const opening = before?.data?.match(/[(\[“]+$/)?.[0] ?? "";
+  const closing = after?.data?.match(/^(’s\b|[\])”.,;:!?%])+/)?.[0] ?? "";
+  if (!opening && !closing) return;
+  if (opening) before.data = before.data.slice(0, -opening.length);
+  if (closing) after.data = after.data.slice(closing.length);
+  const box = document.createElement("span");
+  box.className = "together";
+  formula.replaceWith(box);
+  box.append(opening, formula, closing);
+}
+
+// Nor does a line end beside the sign of an interval.
+function keepIntervals(article) {
+  const texts = document.createTreeWalker(article, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    if (texts.currentNode.parentElement.closest("pre, code, script, .math")) continue;
+    const { data } = texts.currentNode;
+    if (data.includes(" ± ")) texts.currentNode.data = data.replaceAll(" ± ", "\u00a0±\u00a0");
+  }
 }

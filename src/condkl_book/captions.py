@@ -36,13 +36,13 @@ class Source:
         csv = base64.b64encode(self.data.to_csv(index=False, float_format="%.6g").encode()).decode()
         link = f'<a download="{self.name}.csv" href="data:text/csv;base64,{csv}">Data of this figure or table (CSV)</a>'
         folders = "".join(
-            f"<p>Folders in <code>data/runs/{study}</code>: {_short(group['run'])}</p>"
+            f"<p>Folders in <code>data/runs/{study}</code>: {_short(group['run'], linked=bool(study))}</p>"
             for study, group in self.runs.groupby("study", sort=False)
         )
         text = f"Source: {self}."
         html = (
             f'<div class="source"><details><summary>{escape(text)}</summary>{folders}'
-            f"<p>Trained from the sources at commit {_short(self.runs['commit'])}</p></details><p>{link}</p></div>"
+            f"<p>Trained at commit {_short(self.runs['commit'])}</p></details><p>{link}</p></div>"
         )
         return {"text/html": html, "text/plain": text}
 
@@ -64,6 +64,8 @@ def source(data: pd.DataFrame, name: str, table: pd.DataFrame) -> Source:
     return Source(data, name, table.drop_duplicates("run"))
 
 
-def _short(names: pd.Series) -> str:
-    """The first digits of each name once, as HTML."""
-    return " ".join(f"<code>{name[:8]}</code>" for name in dict.fromkeys(names.astype(str)))
+def _short(names: pd.Series, linked: bool = False) -> str:
+    """The first digits of each name once, as HTML; recorded runs lead to their lines on the book's page of runs."""
+    shown = [name[:8] for name in dict.fromkeys(names.astype(str))]
+    link = '<a href="runs.html#run-{0}"><code>{0}</code></a>' if linked else "<code>{0}</code>"
+    return " ".join(link.format(name) for name in shown)

@@ -109,12 +109,12 @@ class RunConfig:
 
     @property
     def decoder(self) -> str:
-        """What the decoder sees: "p(x|u)", "p(x|u,v)", or "one layer" where there is no u."""
+        """What the decoder sees, "p(x|u)", "p(x|u,v)", or "one layer" where there is no u."""
         return "one layer" if len(self.latents) == 1 else "p(x|u,v)" if self.skip else "p(x|u)"
 
     @property
     def method(self) -> str:
-        """How the run is trained: its objective, and phi's rate if it is not 1, as "full, phi x5"."""
+        """How the run is trained, that is its objective, and phi's rate if it is not 1, as "full, phi x5"."""
         return self.objective if self.phi_rate == 1 else f"{self.objective}, phi x{self.phi_rate:g}"
 
     @property

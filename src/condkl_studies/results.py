@@ -74,9 +74,9 @@ def frame(*runs: str | Sequence[RunResult]) -> pd.DataFrame:
         runs: names of studies, all of whose runs are recorded, or results that were made here.
 
     Returns:
-        What tells runs apart: `study` (empty for a result made here), `run` (its id), every field of the config, and of
-        these `decoder` ("p(x|u)", "p(x|u,v)" or "one layer"), `method` (the objective, and phi's rate if it is not 1)
-        and `epochs`. What stands behind them: `hours`, `processor`, `device`, `commit`, `finished`. On the test images
+        What tells runs apart is `study` (empty for a result made here), `run` (its id), every field of the config, and
+        of these `decoder` ("p(x|u)", "p(x|u,v)" or "one layer"), `method` (the objective, and phi's rate if not 1) and
+        `epochs`. What stands behind them: `hours`, `processor`, `device`, `commit`, `finished`. On the test images
         `elbo`, `R`, `A`, `C` and `log_likelihood`, a mean of importance-weighted estimates over the same 1,000 images,
         also where a run has more, in nats. The last row of the record's columns on the validation images: `val_elbo`,
         `val_R`, `val_A`, `val_C`, in nats, `active_v`, `active_u`.

@@ -1,10 +1,8 @@
 """The tables of the interactive figures: against other ways to compute them, and against what a page can hold."""
 
-import importlib.util
 import json
 import math
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -340,34 +338,3 @@ def test_no_curve_leaves_its_panel(tempering):
         for points in (points for series in panel.series for points in series.points):
             assert panel.y.low <= points[:, 1].min()
             assert points[:, 1].max() <= panel.y.high
-
-
-# What Sphinx makes of it.
-
-
-@pytest.fixture(scope="module")
-def extension():
-    pytest.importorskip("sphinx")
-    file = Path(__file__).parents[2] / "book" / "_ext" / "explorers.py"
-    spec = importlib.util.spec_from_file_location("explorers_extension", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_page_shows_the_opening_position_without_a_script(extension, tempering):
-    page = extension.page("tempering", tempering)
-    assert page.count("<noscript>") == 1
-    assert 'role="group" aria-label="Controls" hidden' in page
-    assert page.count('role="img"') == 2
-    table = json.loads(re.search('<script type="application/json">(.*)</script>', page)[1])
-    drawn = re.findall(r'<path class="explorer-(?:line|dashed|dotted|dot)[^"]*"[^>]* d="([^"]*)"', page)
-    opening = [s["d"][tempering.start([tempering.controls[i].name for i in s["on"]])] for s in table["series"]]
-    assert drawn[: len(opening)] == opening
-    assert table["sentences"][tempering.start()] in page.split("<script")[0]
-
-
-def test_the_picture_for_print_is_drawn_again_the_same(extension, tempering, tmp_path):
-    for name in ("a.pdf", "b.pdf"):
-        extension.draw(tempering, tmp_path / name)
-    assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()

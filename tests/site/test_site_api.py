@@ -5,8 +5,7 @@ import functools
 import pytest
 from bs4 import BeautifulSoup
 from built_site import PAGES, SITE, resolve
-from test_api import PUBLIC
-from test_docs import offered
+from public import PUBLIC, offered
 
 pytestmark = pytest.mark.site
 API = [page for page in PAGES if page.startswith("api/")]

@@ -130,7 +130,9 @@ def ramp(progress: float, until: float) -> float:
     return min(1.0, progress / until)
 
 
+#: The full gradient.
 full = Interpolated(1.0)
+#: Eq. (9).
 modified = Interpolated(0.0)
 interpolated = Interpolated
 

@@ -1,0 +1,218 @@
+"""What this copy of the book was made from, where, and how long that took: the tables of two of its pages.
+
+What is missing or broken is said there and stops nothing: another machine has other records.
+"""
+
+import json
+import math
+import os
+import platform
+import re
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import distributions, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from condkl_studies import RecordError, RunResult, plans, store, verify
+from condkl_studies.engine import commit, compiler_found, machine
+
+PACKAGES = ("condkl", "torch", "numpy", "scipy", "sympy", "pandas", "matplotlib", "jupyter-book", "Sphinx", "nbmake")
+_BOOK = Path(__file__).resolve().parents[2] / "book"
+_EXECUTED = _BOOK / "_build" / "executed"
+_WORDS_A_MINUTE = 150  # formulas among them; prose alone is read faster
+_EXERCISES = re.compile(r"^```+\{(?:exercise|solution)\}.*?^```+$", re.DOTALL | re.MULTILINE)
+_RUN = ["run", "setting", "elbo", "seconds", "steps", "place", "commit", "protocol", "finished"]
+
+
+def reading(source: str) -> float:
+    """Seconds to read Markdown, in steps of five minutes; exercises with their solutions do not count.
+
+    Example:
+        >>> reading("word " * 750), reading("word " * 751)
+        (300.0, 600.0)
+    """
+    return 300.0 * math.ceil(len(_EXERCISES.sub("", source).split()) / _WORDS_A_MINUTE / 5)
+
+
+def duration(seconds: float) -> str:
+    """A duration for people; NaN stands for what is not known.
+
+    Example:
+        >>> duration(48.2), duration(1200.0), duration(63000.0), duration(math.nan)
+        ('48 s', '20 min', '17.5 h', 'not known here')
+    """
+    if math.isnan(seconds):
+        return "not known here"
+    for unit, name in ((1, "s"), (60, "min")):
+        if seconds < 99.5 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 3600:.1f} h"
+
+
+def chapters(book: Path = _BOOK, executed: Path = _EXECUTED) -> pd.DataFrame:
+    """By name: the title, seconds to read and to run, and when that was; the last two are missing if it was not here.
+
+    Example:
+        >>> chapters().loc["07_the_vae", "title"]
+        '7. The VAE'
+    """
+    rows = {}
+    for path in sorted(path for path in book.glob("*.ipynb") if path.stem not in {"status", "runs"}):
+        text = "\n".join("".join(cell["source"]) for cell in _cells(path) if cell["cell_type"] == "markdown")
+        times = [
+            datetime.fromisoformat(time)
+            for cell in _cells(executed / path.name)
+            for key, time in cell["metadata"].get("execution", {}).items()
+            if key in {"iopub.execute_input", "shell.execute_reply"}
+        ]
+        took = (max(times) - min(times)).total_seconds() if times else math.nan
+        title = re.search(r"^# (.+)$", text, re.MULTILINE)
+        when = f"{min(times):%Y-%m-%d}" if times else "–"
+        rows[path.stem] = (title[1] if title else path.stem, reading(text), took, when)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["title", "read", "run", "when"])
+
+
+@cache
+def runs(study: str) -> pd.DataFrame:
+    """The whole records of a study, a row for each."""
+    rows = []
+    for config in plans.study(study).configs:
+        try:
+            rows.append(_row(store.read(study, config)))
+        except RecordError:
+            continue
+    return pd.DataFrame(rows, columns=_RUN)
+
+
+def durations(book: Path = _BOOK, executed: Path = _EXECUTED) -> dict[str, str]:
+    """By name: `read-PAGE`, `run-CHAPTER`, `run-chapters`, and `train`, the median of `main`.
+
+    Example:
+        >>> durations()["read-07_the_vae"].endswith(" min")
+        True
+    """
+    found = {f"read-{page.stem}": reading(page.read_text("utf-8")) for page in book.glob("*.md")}
+    known = chapters(book, executed)
+    for kind in ("read", "run"):
+        found |= {f"{kind}-{name}": seconds for name, seconds in known[kind].items()}
+    found |= {"run-chapters": known["run"].sum(min_count=1), "train": runs("main")["seconds"].median()}
+    return {name: duration(seconds) for name, seconds in found.items()}
+
+
+def chapter_table(found: pd.DataFrame) -> pd.DataFrame:
+    """`chapters` for people, each title a link in HTML, with their sum."""
+    linked = found.assign(title=[f'<a href="{name}.html">{title}</a>' for name, title in found["title"].items()])
+    linked.loc["all"] = ("All", found["read"].sum(), found["run"].sum(min_count=1), "–")
+    shown = linked.assign(read=linked["read"].map(duration), run=linked["run"].map(duration))
+    return shown.set_axis(["Chapter", "To read", "To run", "Run on"], axis=1)
+
+
+def environment() -> pd.DataFrame:
+    """What computes this."""
+    here = {
+        "Computed": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "Commit": (commit() or "not known")[:8],
+        **{name.capitalize(): said for name, said in machine().items() if name != "torch"},
+        "Cores": str(os.cpu_count()),
+        "Compiler for the training step": "yes" if compiler_found() else "no",
+        "Python": platform.python_version(),
+        **{package.name: package.version for package in distributions() if package.name in PACKAGES},
+    }
+    return pd.DataFrame(here.items(), columns=["What", "Here"])
+
+
+def study_table() -> pd.DataFrame:
+    """What is recorded of each study, how long it takes, and what it was made on."""
+    rows = []
+    for name, study in plans.studies().items():
+        found = runs(name)
+        broken = len(store.recorded(name, study.configs)) - len(found)
+        # What is not recorded, at the pace of the rest; that of a study without any, at the pace of `main`.
+        paced = found if len(found) else runs("main")
+        left = study.steps - int(found["steps"].sum())
+        whole = duration(found["seconds"].sum() + (left and left * (paced["seconds"] / paced["steps"]).mean()))
+        rows.append(
+            {
+                "Study": name,
+                "Runs": f"{len(found)} of {len(study.configs)}" + f" ({broken} broken)" * bool(broken),
+                "Steps": f"{found['steps'].sum():,}",
+                "A run (median)": duration(found["seconds"].median()),
+                "All": f"about {whole}" if left and len(paced) else whole,
+                "Made on": "; ".join(sorted(set(found["place"]))) or "–",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def run_table(study: str) -> pd.DataFrame:
+    """`runs` for people; the first digits of an id are an anchor in HTML, `run-4f1a9c02`."""
+    found = runs(study)
+    return pd.DataFrame(
+        {
+            "Run": [f'<code id="run-{run[:8]}">{run[:8]}</code>' for run in found["run"]],
+            "Setting": found["setting"],
+            "Test ELBO": found["elbo"].map("{:.2f}".format),
+            "Took": found["seconds"].map(duration),
+            "Finished (UTC)": found["finished"].str[:16].str.replace("T", " "),
+        }
+    )
+
+
+def verification() -> tuple[str, pd.DataFrame]:
+    """What to say of the last verification, in Markdown, and what it found."""
+    try:
+        last = verify.last_verification()
+    except RecordError:
+        return "`data/runs/verified.json` is truncated or altered. Delete it, and run `make verify`.", pd.DataFrame()
+    if last is None:
+        return "None is kept with the records of this copy. For one, run `make verify`.", pd.DataFrame()
+    found = {
+        "Passed": last.passed[:16].replace("T", " ") + " UTC",
+        "Commit": (last.commit or "not known")[:8],
+        "Machine": ", ".join(last.machine.values()),
+        "Records found whole": ", ".join(f"{count} of {name}" for name, count in last.records.items()),
+        "First epochs trained again": "<br>".join(map(_again, last.replays)) or "none",
+    }
+    changed = ", ".join(last.outdated(plans.studies()))
+    since = f"Out of date: since then records of {changed} were added, removed or made anew. Run `make verify`."
+    return since if changed else "", pd.DataFrame(found.items(), columns=["What", "Then"])
+
+
+def citation() -> str:
+    """How to cite a number: that of the first run of `main`."""
+    for _, one in runs("main").iterrows():
+        return (
+            f"condkl {version('condkl')}, run main/{one.run[:8]} ({one.setting}), trained at commit {one.commit[:8]} "
+            f"under protocol {one.protocol} on {one.place}, {one.finished[:10]}: test ELBO {one.elbo:.2f} nats."
+        )
+    return "Nothing is recorded of the study main in this copy."
+
+
+def _again(one: verify.Repeated) -> str:
+    kind = "the recorded" if one.same_machine else "another"
+    return f"{one.label} ({one.run[:8]}), on {kind} kind of machine: {one.detail}"
+
+
+def _row(run: RunResult) -> dict[str, Any]:
+    config, said = run.config, run.provenance
+    rate = f", rate {config.learning_rate:g}" * (config.learning_rate != plans.BASE.learning_rate)
+    schedule = f", {config.schedule}" * (config.schedule != plans.BASE.schedule)
+    on = ("processor", "CPU") if said["device"] == "cpu" else ("device", "GPU")
+    return {
+        "run": config.id,
+        "setting": f"{config.label}{rate}{schedule}",
+        "elbo": run.samples["test"][0],
+        "seconds": run.seconds,
+        "steps": config.steps,
+        "place": f"{said['machine'][on[0]]} ({on[1]}), {'' if said['compiled'] else 'not '}compiled",
+        "commit": said["commit"] or "not known",
+        "protocol": config.protocol,
+        "finished": said["finished"],
+    }
+
+
+def _cells(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text("utf-8"))["cells"] if path.exists() else []
