@@ -144,9 +144,8 @@ def _by_quadrature(
     with torch.no_grad():  # a rule of another order says whether the nodes resolve these functions of v
         others = terms(2 * nodes + 1)
     for name, term, other in zip(("KL[q(v)||p(v)]", "KL~[q(u|v)||p(u|v)]"), found, others, strict=True):
-        value = float(term.detach())
-        change = abs(float(other) - value)  # in nats, and relative where the term is above one nat
-        if change > 1e-6 * max(1.0, abs(value)):
+        value, change = (float(x.detach().abs()) for x in (term, other - term))
+        if change > 1e-6 * max(1.0, value):  # in nats, and relative where the term is above one nat
             warnings.warn(
                 f"kl_chain: {nodes} Gauss-Hermite nodes do not resolve {name} as a function of v "
                 f"(another rule differs by {change:.1g} nats). Pass more nodes, or method='monte_carlo'.",
