@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from condkl._checks import positive, unit_interval
 from condkl.linear import starvation_law
-from condkl_book.explorers.tables import Array, Axis, Control, Explorer, Panel, Series
+from condkl_book.explorers.tables import Array, Axis, Control, Explorer, Panel, Series, slider
 
 R_VALUES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)
 LAMBDA_VALUES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -27,14 +27,7 @@ def trajectory(r: float, lam: float, time: Array) -> Array:
     """(log y, log E) at chosen times from y = 1, E = r for β = 1: (log y)' = 2 - 2y - 2λyE, (log E)' = -2y.
 
     The page needs well over a hundred of these. `dynamics.flow` takes about a second for each, this a hundredth of it.
-
-    Args:
-        r: the misfit E at the start, above 0.
-        lam: λ, in [0, 1].
-        time: increasing, above 0, shape (n,); the result has shape (n, 2).
-
-    Raises:
-        ValueError: if an argument is out of its range.
+    `time`, of shape (n,), increases from above 0; the result has shape (n, 2).
 
     Example:
         >>> trajectory(r=9.0, lam=0.0, time=np.array([1.0])).round(4).tolist()  # log 9 - 2
@@ -46,8 +39,8 @@ def trajectory(r: float, lam: float, time: Array) -> Array:
         y, yE = math.exp(z[0]), math.exp(z[0] + z[1])
         return [2 - 2 * y - 2 * lam * yE, -2 * y]
 
-    start = [0.0, math.log(r)]
-    return np.asarray(odeint(rates, start, np.append(0.0, time), tfirst=True, rtol=1e-9, atol=1e-9, mxstep=5000)[1:])
+    start, until = [0.0, math.log(r)], np.append(0.0, time)
+    return np.asarray(odeint(rates, start, until, tfirst=True, rtol=1e-9, atol=1e-9, mxstep=5000)[1:])
 
 
 def after_misfit_one(r: float, lam: float, time: Array) -> Array:
@@ -104,8 +97,8 @@ def flow() -> Explorer:
     )
     return Explorer(
         controls=(
-            Control("r", "misfit r at the start", tuple(f"{r:,.0f}" for r in R_VALUES), R_VALUES.index(100.0)),
-            Control("lam", "your λ", tuple(f"{lam:g}" for lam in LAMBDA_VALUES), LAMBDA_VALUES.index(1.0)),
+            slider("r", "misfit r at the start", R_VALUES, opens=100.0, form=",.0f"),
+            slider("lam", "your λ", LAMBDA_VALUES, opens=1.0),
             Control("begin", "your λ acts from", BEGINNINGS, 1, choice=True),
         ),
         panels=(

@@ -18,18 +18,7 @@ WIDTH, HEIGHT = 1120, 760
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a panel.
-
-    Attributes:
-        label: what it shows.
-        low, high: its ends.
-        ticks: the value of each tick, by its text.
-        log: whether equal distances are equal ratios.
-
-    Example:
-        >>> Axis("time", 1.0, 100.0, {"1": 1.0, "100": 100.0}, log=True).place(10.0).item()
-        0.5
-    """
+    """One axis of a panel, with the value of each tick by its text; if `log`, equal distances are equal ratios."""
 
     label: str
     low: float
@@ -52,12 +41,9 @@ def whole_ticks(low: int, high: int, step: int = 1) -> dict[str, float]:
 class Series:
     """A curve, an area or a dot at each position of the controls that it depends on.
 
-    Attributes:
-        name: its entry in the legend, none if empty.
-        colour: a key of `condkl_book.style.COLOURS`.
-        look: "line", "dashed", "dotted", "area" or "dot".
-        controls: the names of the controls that it depends on, in the order of the explorer's.
-        points: x and y, shape (n, 2), at each position; the last control runs fastest.
+    An empty name has no entry in the legend. The colour is a key of `condkl_book.style.COLOURS`, the look is "line",
+    "dashed", "dotted", "area" or "dot". `controls` are names in the explorer's order; `points` are x and y, shape
+    (n, 2), at each position, the last control running fastest.
     """
 
     name: str
@@ -88,13 +74,17 @@ class Control:
     choice: bool = False
 
 
+def slider(name: str, label: str, values: tuple[float, ...], opens: float, form: str = "g") -> Control:
+    """A slider over numbers, in a format, that opens at one of them."""
+    return Control(name, label, tuple(format(value, form) for value in values), values.index(opens))
+
+
 @dataclass(frozen=True)
 class Explorer:
     """An interactive figure; `sentences` tells its numbers at each position, the last control running fastest.
 
     Example:
-        >>> two, three = Control("a", "a", ("0", "1"), 1), Control("b", "b", ("0", "1", "2"), 2)
-        >>> figure = Explorer((two, three), (), ("",) * 6)
+        >>> figure = Explorer((slider("a", "a", (0, 1), opens=1), slider("b", "b", (0, 1, 2), opens=2)), (), ("",) * 6)
         >>> figure.count(["a", "b"]), figure.start(), figure.start(["a"])  # a's second and b's third position
         (6, 5, 1)
     """
@@ -127,15 +117,26 @@ def payload(explorer: Explorer) -> dict[str, Any]:
         {'values': [['0', '1']], 'sentences': ['a is 0', 'a is 1'], 'series': []}
     """
     names = [control.name for control in explorer.controls]
-    _check("sentences", explorer, names, len(explorer.sentences))
-    series = []
-    for panel in explorer.panels:
-        for s in panel.series:
-            _check(f"points of {s.name or s.colour}", explorer, s.controls, len(s.points))
-            paths = [svg_path(points, panel.x, panel.y, s.look) for points in s.points]
-            series.append({"on": [names.index(name) for name in s.controls], "d": paths})
-    values = [list(control.values) for control in explorer.controls]
-    return {"values": values, "sentences": list(explorer.sentences), "series": series}
+    drawn = [(panel, s) for panel in explorer.panels for s in panel.series]
+    tables = [("sentences", names, len(explorer.sentences))]
+    tables += [(f"points of {s.name or s.colour}", list(s.controls), len(s.points)) for _, s in drawn]
+    for what, on, got in tables:
+        if got != (want := explorer.count(on)):
+            raise ValueError(
+                f"{what}: expected {want} entries, one for each position of {', '.join(on)}, got {got}. "
+                "Let the last control run fastest."
+            )
+    return {
+        "values": [list(control.values) for control in explorer.controls],
+        "sentences": list(explorer.sentences),
+        "series": [
+            {
+                "on": [names.index(name) for name in s.controls],
+                "d": [svg_path(points, panel.x, panel.y, s.look) for points in s.points],
+            }
+            for panel, s in drawn
+        ],
+    }
 
 
 def svg_path(points: Array, x: Axis, y: Axis, look: str) -> str:
@@ -171,11 +172,3 @@ def _steps(points: list[list[int]], codes: list[int]) -> Iterator[str]:
         elif code == Line.STOP:
             return
         here = [x, y]
-
-
-def _check(what: str, explorer: Explorer, names: Collection[str], got: int) -> None:
-    if got != (want := explorer.count(names)):
-        raise ValueError(
-            f"{what}: expected {want} entries, one for each position of {', '.join(names)}, got {got}. "
-            "Let the last control run fastest."
-        )
