@@ -26,11 +26,6 @@ def highest_density(F: float, beta: float, mass: float) -> Array:
     Write s² = F²v² + β, and exp(-K/2)/(2π) for the density on the boundary. The region is
     (u - Fv)² ≤ s²(K - v² - log s²), and it holds the mean of erf √(½(K - v² - log s²)) over v ~ N(0, 1). The points
     (v, u) along the boundary have shape (n, 2). A ValueError says which argument is out of its range.
-
-    Example:
-        >>> circle = highest_density(F=0.0, beta=1.0, mass=0.5)  # |(v, u)|² = 2 log 2
-        >>> bool(abs((circle**2).sum(1) - 2 * math.log(2)).max() < 1e-3)
-        True
     """
     F, beta = float(as_tensor("F", F)), float(positive("beta", beta))
     if not 0 < mass < 1:

@@ -28,10 +28,6 @@ def trajectory(r: float, lam: float, time: Array) -> Array:
 
     The page needs well over a hundred of these. `dynamics.flow` takes about a second for each, this a hundredth of it.
     `time`, of shape (n,), increases from above 0; the result has shape (n, 2).
-
-    Example:
-        >>> trajectory(r=9.0, lam=0.0, time=np.array([1.0])).round(4).tolist()  # log 9 - 2
-        [[0.0, 0.1972]]
     """
     r, lam = float(positive("r", r)), unit_interval("lam", lam)
 

@@ -81,13 +81,7 @@ def slider(name: str, label: str, values: tuple[float, ...], opens: float, form:
 
 @dataclass(frozen=True)
 class Explorer:
-    """An interactive figure; `sentences` tells its numbers at each position, the last control running fastest.
-
-    Example:
-        >>> figure = Explorer((slider("a", "a", (0, 1), opens=1), slider("b", "b", (0, 1, 2), opens=2)), (), ("",) * 6)
-        >>> figure.count(["a", "b"]), figure.start(), figure.start(["a"])  # a's second and b's third position
-        (6, 5, 1)
-    """
+    """An interactive figure; `sentences` tells its numbers at each position, the last control running fastest."""
 
     controls: tuple[Control, ...]
     panels: tuple[Panel, ...]
@@ -109,44 +103,27 @@ class Explorer:
 def payload(explorer: Explorer) -> dict[str, Any]:
     """What the page looks up: the texts of the controls, the sentences, and an SVG path for each curve.
 
-    Raises:
-        ValueError: if a table does not have one entry for each position of its controls.
-
-    Example:
-        >>> payload(Explorer((Control("a", "a", ("0", "1"), 0),), (), ("a is 0", "a is 1")))
-        {'values': [['0', '1']], 'sentences': ['a is 0', 'a is 1'], 'series': []}
+    A ValueError says which table does not have one entry for each position of its controls.
     """
-    names = [control.name for control in explorer.controls]
-    drawn = [(panel, s) for panel in explorer.panels for s in panel.series]
-    tables = [("sentences", names, len(explorer.sentences))]
-    tables += [(f"points of {s.name or s.colour}", list(s.controls), len(s.points)) for _, s in drawn]
-    for what, on, got in tables:
-        if got != (want := explorer.count(on)):
-            raise ValueError(
-                f"{what}: expected {want} entries, one for each position of {', '.join(on)}, got {got}. "
-                "Let the last control run fastest."
-            )
-    return {
-        "values": [list(control.values) for control in explorer.controls],
-        "sentences": list(explorer.sentences),
-        "series": [
-            {
-                "on": [names.index(name) for name in s.controls],
-                "d": [svg_path(points, panel.x, panel.y, s.look) for points in s.points],
-            }
-            for panel, s in drawn
-        ],
-    }
+    names, series = [control.name for control in explorer.controls], []
+    _check("sentences", explorer, names, len(explorer.sentences))
+    for panel in explorer.panels:
+        for s in panel.series:
+            _check(f"points of {s.name or s.colour}", explorer, s.controls, len(s.points))
+            paths = [svg_path(points, panel.x, panel.y, s.look) for points in s.points]
+            series.append({"on": [names.index(name) for name in s.controls], "d": paths})
+    values = [list(control.values) for control in explorer.controls]
+    return {"values": values, "sentences": list(explorer.sentences), "series": series}
+
+
+def _check(what: str, explorer: Explorer, names: Collection[str], got: int) -> None:
+    if got != (want := explorer.count(names)):
+        each = f"one for each position of {', '.join(names)}, got {got}. Let the last control run fastest."
+        raise ValueError(f"{what}: expected {want} entries, {each}")
 
 
 def svg_path(points: Array, x: Axis, y: Axis, look: str) -> str:
-    """An SVG path on the grid of a panel, thinned to what shows; lines are cut to the panel, areas are not.
-
-    Example:
-        >>> unit = Axis("", 0.0, 1.0, {})
-        >>> svg_path(np.array([[0.0, 0.0], [0.25, 0.25], [0.5, 0.5]]), unit, unit, "line")
-        'M0 760l560-380'
-    """
+    """An SVG path on the grid of a panel, thinned to what shows; lines are cut to the panel, areas are not."""
     across, down = x.place(points[:, 0]) * WIDTH, (1 - y.place(points[:, 1])) * HEIGHT
     if look == "dot":
         return f"M{across[0]:.0f} {down[0]:.0f}h0"
@@ -169,6 +146,4 @@ def _steps(points: list[list[int]], codes: list[int]) -> Iterator[str]:
             # "l" is said once, and a minus sign parts two numbers as well as a space does: the tables are large.
             yield f"{' ' if relative and dx >= 0 else '' if relative else 'l'}{dx}{' ' if dy >= 0 else ''}{dy}"
             relative = True
-        elif code == Line.STOP:
-            return
         here = [x, y]
