@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import roots_hermitenorm
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Normal, OneHotCategorical, kl_divergence
@@ -19,10 +17,10 @@ from condkl._checks import at_least_one
 
 #: A function of v that returns the distribution of u given it, one for each v.
 Conditional = Callable[[Tensor], Distribution]
-FloatArray = NDArray[np.float64]
 #: How the expectation over v is taken.
 Method = Literal["auto", "exact", "quadrature", "monte_carlo"]
 _ORDER = "The order is q_v, q_u_given_v, p_v, p_u_given_v."
+_gauss_hermite = lru_cache(maxsize=16)(roots_hermitenorm)  # unlike NumPy's, SciPy's rule is accurate at large n
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,8 @@ def _by_quadrature(
 
     def terms(n: int) -> tuple[Tensor, Tensor]:
         # Nodes of a standard normal, scaled and shifted: so they carry the gradient of the parameters of q(v).
-        x, weight = (torch.as_tensor(a).to(q_v.loc) for a in _gauss_hermite(n))
+        x, w = _gauss_hermite(n)
+        x, weight = (torch.as_tensor(a).to(q_v.loc) for a in (x, w / math.sqrt(2 * math.pi)))
         v = q_v.loc + q_v.scale * x
         marginal = (weight * (q_v.log_prob(v) - _log_prob(p_v, v))).sum() if closed is None else closed
         return marginal, (weight * conditional_kl_at(q_u, p_u, v)).sum()
@@ -153,13 +152,6 @@ def _by_quadrature(
                 stacklevel=3,
             )
     return found
-
-
-@lru_cache(maxsize=16)
-def _gauss_hermite(n: int) -> tuple[FloatArray, FloatArray]:
-    """Nodes and weights with Σ w f(x) ≈ E f(X) for a standard normal X; SciPy's stay accurate at large n."""
-    x, w = roots_hermitenorm(n)
-    return x, w / math.sqrt(2 * math.pi)
 
 
 @torch.no_grad()

@@ -17,9 +17,6 @@ from condkl._checks import as_tensor, fractions, positive
 from condkl.dynamics import time_to_level
 from condkl.gradients import Field
 
-#: A number, or a tensor that broadcasts with the others.
-Numbers = float | Tensor
-
 
 class Posterior(NamedTuple):
     """A Gaussian q(v|x): its `mean` and `variance`, each of the shape that the arguments broadcast to."""
@@ -28,7 +25,7 @@ class Posterior(NamedTuple):
     variance: Tensor
 
 
-def tilted_posterior(log_p: Tensor, c: Tensor, lam: Numbers, mismatch: Numbers = 0.0) -> Tensor:
+def tilted_posterior(log_p: Tensor, c: Tensor, lam: float | Tensor, mismatch: float | Tensor = 0.0) -> Tensor:
     """q_λ(v|x) ∝ p(v|x) exp((1-λ)c(v) - mismatch(v)), where the update of a flexible q(v|x) stops, on a table of v.
 
     Args:
@@ -45,7 +42,7 @@ def tilted_posterior(log_p: Tensor, c: Tensor, lam: Numbers, mismatch: Numbers =
     return (log_p + (1 - fractions("lam", lam)) * c - mismatch).softmax(-1)
 
 
-def rho(lam: Numbers, beta: Numbers, sigma2: Numbers) -> Tensor:
+def rho(lam: float | Tensor, beta: float | Tensor, sigma2: float | Tensor) -> Tensor:
     """ρ(λ) = (σ² + λβ)/(σ² + β): the power to which p(x|v) enters the fixed point of theta's update.
 
     1 for the full gradient, λ = 1. For eq. (9), λ = 0, it is the share of u's and x's noise that is x's. `lam` is λ, in
@@ -63,7 +60,9 @@ def rho(lam: Numbers, beta: Numbers, sigma2: Numbers) -> Tensor:
     return (sigma2 + lam * beta) / (sigma2 + beta)
 
 
-def tempered_posterior(x: Numbers, F: Numbers, beta: Numbers, sigma2: Numbers, lam: Numbers) -> Posterior:
+def tempered_posterior(
+    x: float | Tensor, F: float | Tensor, beta: float | Tensor, sigma2: float | Tensor, lam: float | Tensor
+) -> Posterior:
     """q_λ(v|x) ∝ p(v) p(x|v)^ρ(λ), where theta's update stops: precision P = 1 + ρF²/D, mean ρFx/(DP).
 
     `x` is the data, `F` the slope of p(u|v). Arguments and errors otherwise as for `rho`.
@@ -79,7 +78,7 @@ def tempered_posterior(x: Numbers, F: Numbers, beta: Numbers, sigma2: Numbers, l
     return Posterior(*torch.broadcast_tensors(weight * x * variance, variance))
 
 
-def exact_posterior(x: Numbers, F: Numbers, beta: Numbers, sigma2: Numbers) -> Posterior:
+def exact_posterior(x: float | Tensor, F: float | Tensor, beta: float | Tensor, sigma2: float | Tensor) -> Posterior:
     """p(v|x), the tempered posterior at λ = 1. Arguments and errors as for `tempered_posterior`.
 
     Example:
@@ -90,7 +89,7 @@ def exact_posterior(x: Numbers, F: Numbers, beta: Numbers, sigma2: Numbers) -> P
     return tempered_posterior(x, F, beta, sigma2, 1.0)
 
 
-def log_evidence(x: Numbers, F: Numbers, beta: Numbers, sigma2: Numbers) -> Tensor:
+def log_evidence(x: float | Tensor, F: float | Tensor, beta: float | Tensor, sigma2: float | Tensor) -> Tensor:
     """The log density of x ~ N(0, F² + D) in nats. Arguments and errors as for `tempered_posterior`.
 
     Example:
@@ -101,7 +100,9 @@ def log_evidence(x: Numbers, F: Numbers, beta: Numbers, sigma2: Numbers) -> Tens
     return -0.5 * ((2 * math.pi * variance).log() + x.square() / variance)
 
 
-def elbo_gap(x: Numbers, F: Numbers, beta: Numbers, sigma2: Numbers, lam: Numbers) -> Tensor:
+def elbo_gap(
+    x: float | Tensor, F: float | Tensor, beta: float | Tensor, sigma2: float | Tensor, lam: float | Tensor
+) -> Tensor:
     """KL[q_λ(v|x) || p(v|x)] in nats: how far the ELBO ends below log p(x).
 
     ½h(P₁/P_λ) + ½x²F²D(1-ρ)² / ((D + F²)(D + ρF²)²), with h(z) = z - 1 - log z and P_λ = 1 + ρF²/D.
@@ -122,7 +123,7 @@ def elbo_gap(x: Numbers, F: Numbers, beta: Numbers, sigma2: Numbers, lam: Number
 
 
 def fixed_point_F2(  # noqa: N802  (F is a symbol of the notation table)
-    S: Numbers, beta: Numbers, sigma2: Numbers, lam: Numbers
+    S: float | Tensor, beta: float | Tensor, sigma2: float | Tensor, lam: float | Tensor
 ) -> Tensor:
     """F² = max(0, S - D/ρ(λ)): where F ends when it is learned by the ELBO while theta follows λ.
 
@@ -139,7 +140,7 @@ def fixed_point_F2(  # noqa: N802  (F is a symbol of the notation table)
     return (positive("S", S) - _noise(beta, sigma2) / rho(lam, beta, sigma2)).clamp_min(0.0)
 
 
-def chain_noise(b: Tensor, sigma2: Numbers, lam: Numbers) -> Tensor:
+def chain_noise(b: Tensor, sigma2: float | Tensor, lam: float | Tensor) -> Tensor:
     """The noise n_1, …, n_L through which each layer of a linear Gaussian chain sees x at the fixed point of λ.
 
     For z_l|z_{l+1} ~ N(z_{l+1}, b_l) and x|z_1 ~ N(z_1, σ²), every posterior ends at
@@ -165,7 +166,7 @@ def chain_noise(b: Tensor, sigma2: Numbers, lam: Numbers) -> Tensor:
     return torch.stack(n, dim=-1)
 
 
-def _noise(beta: Numbers, sigma2: Numbers) -> Tensor:
+def _noise(beta: float | Tensor, sigma2: float | Tensor) -> Tensor:
     """D = σ² + β, the variance of x given v."""
     return positive("beta", beta) + positive("sigma2", sigma2)
 
@@ -180,7 +181,7 @@ class Price(NamedTuple):
     modified: Tensor
 
 
-def misspecification_price(r: Numbers) -> Price:
+def misspecification_price(r: float | Tensor) -> Price:
     """(½ log(1 + r), r/2): where the KL ends if q(u|v) = N(a, s²) cannot depend on v.
 
     The full gradient shrinks q(v) to the variance 1/(1 + r), eq. (9) leaves it at 1. r = F²/β, above 0, says by how
@@ -194,7 +195,9 @@ def misspecification_price(r: Numbers) -> Price:
     return Price(0.5 * r.log1p(), 0.5 * r)
 
 
-def starvation_time(r: Numbers, lam: Numbers, level: Numbers, beta: Numbers = 1.0) -> Tensor:
+def starvation_time(
+    r: float | Tensor, lam: float | Tensor, level: float | Tensor, beta: float | Tensor = 1.0
+) -> Tensor:
     """The time until the KL is below a level, by integrating the flow from t = 1, b = 0, s = √β.
 
     With y = t² and E = (b - F)²/β the flow is (log y)' = 2 - 2y - 2λyE, (log E)' = -2y/β, and the KL is
@@ -212,10 +215,10 @@ def starvation_time(r: Numbers, lam: Numbers, level: Numbers, beta: Numbers = 1.
         >>> [round(float(starvation_time(9.0, lam, level=1e-3)), 4) for lam in (1.0, 0.0)]
         [8.7096, 4.2059]
     """
-    return _elementwise(_time_by_the_flow, r, lam, level, beta)
+    return _elementwise(_time_by_the_flow, r=r, lam=lam, level=level, beta=beta)
 
 
-def starvation_law(r: Numbers, lam: Numbers, level: Numbers, beta: Numbers = 1.0) -> Tensor:
+def starvation_law(r: float | Tensor, lam: float | Tensor, level: float | Tensor, beta: float | Tensor = 1.0) -> Tensor:
     """T = ½[βλ(r - E) + β log(r/E) + log y], the time until the KL is below a level, without integrating in time.
 
     log y - β log E - βλE - 2τ does not change with the time τ, and y is known at each E,
@@ -231,13 +234,11 @@ def starvation_law(r: Numbers, lam: Numbers, level: Numbers, beta: Numbers = 1.0
         >>> [round(float(starvation_law(100.0, lam, level=1e-3)), 6) for lam in (1.0, 0.0)]
         [55.413533, 5.409889]
     """
-    return _elementwise(_time_by_the_law, r, lam, level, beta)
+    return _elementwise(_time_by_the_law, r=r, lam=lam, level=level, beta=beta)
 
 
-def _elementwise(
-    time: Callable[[float, float, float, float], float], r: Numbers, lam: Numbers, level: Numbers, beta: Numbers
-) -> Tensor:
-    checked = positive("r", r), fractions("lam", lam), positive("level", level), positive("beta", beta)
+def _elementwise(time: Callable[[float, float, float, float], float], **named: float | Tensor) -> Tensor:
+    checked = ((fractions if name == "lam" else positive)(name, value) for name, value in named.items())
     cases = torch.broadcast_tensors(*checked)
     rows = zip(*(case.flatten().tolist() for case in cases), strict=True)
     # At the start y = 1 and E = r, so that the KL is r/2.

@@ -59,6 +59,9 @@ def kl(path: Array) -> Array:
     return np.asarray(0.5 * (np.expm1(log_y) - log_y + np.exp(log_y + log_E)))
 
 
+_law = cache(lambda r, lam: float(starvation_law(r, lam, LEVEL)))
+
+
 def times_to_level(r: float, lam: float, switched: bool) -> dict[str, float]:
     """The time until the KL is below `LEVEL`, for each way to train by its name."""
     return {
@@ -67,11 +70,6 @@ def times_to_level(r: float, lam: float, switched: bool) -> dict[str, float]:
         "Fisher step for φ": float(brentq(lambda tau: kl(fisher_step(r, np.array([tau])))[0] - LEVEL, 0, 50)),
         "your λ": 0.5 * math.log(r) + _law(1.0, lam) if switched else _law(r, lam),
     }
-
-
-@cache
-def _law(r: float, lam: float) -> float:
-    return float(starvation_law(r, lam, LEVEL))
 
 
 def flow() -> Explorer:
