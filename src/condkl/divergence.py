@@ -134,8 +134,8 @@ def _by_quadrature(
 
     def terms(n: int) -> tuple[Tensor, Tensor]:
         # Nodes of a standard normal, scaled and shifted: so they carry the gradient of the parameters of q(v).
-        x, w = _gauss_hermite(n)
-        x, weight = (torch.as_tensor(a).to(q_v.loc) for a in (x, w / math.sqrt(2 * math.pi)))
+        at, mass = _gauss_hermite(n)
+        x, weight = (torch.as_tensor(a).to(q_v.loc) for a in (at, mass / math.sqrt(2 * math.pi)))
         v = q_v.loc + q_v.scale * x
         marginal = (weight * (q_v.log_prob(v) - _log_prob(p_v, v))).sum() if closed is None else closed
         return marginal, (weight * conditional_kl_at(q_u, p_u, v)).sum()
