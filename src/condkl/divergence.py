@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import roots_hermitenorm
 from torch import Tensor
-from torch.distributions import Distribution, Normal, kl_divergence
+from torch.distributions import Bernoulli, Categorical, Distribution, Normal, OneHotCategorical, kl_divergence
 
 from condkl._checks import at_least_one
 
 #: A function of v that returns the distribution of u given it, one for each v.
 Conditional = Callable[[Tensor], Distribution]
-FloatArray = NDArray[np.float64]
 #: How the expectation over v is taken.
 Method = Literal["auto", "exact", "quadrature", "monte_carlo"]
+_ORDER = "The order is q_v, q_u_given_v, p_v, p_u_given_v."
+_gauss_hermite = lru_cache(maxsize=16)(roots_hermitenorm)  # unlike NumPy's, SciPy's rule is accurate at large n
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,10 @@ def kl_chain(
     sample of C would leave out how q(v) moves it.
 
     Args:
-        q_v: q(v), with batch shape ().
-        q_u_given_v: maps v of shape (n,) + q_v.event_shape to q(u|v) with batch shape (n,).
-        p_v: p(v), with batch shape () and the event shape of `q_v`.
-        p_u_given_v: maps v to p(u|v), shapes as for `q_u_given_v`.
+        q_v, p_v: with batch shape () and the same event shape.
+        q_u_given_v, p_u_given_v: map v of shape (n,) + q_v.event_shape to a distribution with batch shape (n,).
         method: how the expectation over v is taken.
-        samples: how many v are drawn by "monte_carlo".
-        nodes: how many Gauss-Hermite nodes "quadrature" takes.
+        samples, nodes: how many v "monte_carlo" draws, and "quadrature" takes.
         generator: the source of randomness of "monte_carlo"; the global one if None.
 
     Raises:
@@ -77,27 +73,25 @@ def kl_chain(
         Kosiorek (2017), eqs. (2)-(4); Cover & Thomas (2006), theorem 2.5.3.
 
     Example:
-        >>> from torch.distributions import Categorical
-        >>> table = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
-        >>> even = lambda v: Categorical(torch.full((len(v), 2), 0.5))
-        >>> kl = kl_chain(Categorical(torch.tensor([0.5, 0.5])), lambda v: Categorical(table[v]),
-        ...               Categorical(torch.tensor([0.5, 0.5])), even)
+        >>> even, table = Categorical(torch.ones(2)), torch.tensor([[0.9, 0.1], [0.2, 0.8]])
+        >>> kl = kl_chain(even, lambda v: Categorical(table[v]), even, lambda v: even.expand(v.shape))
         >>> round(kl.total.item(), 4)
         0.2804
     """
     for name, d in (("q_v", q_v), ("p_v", p_v)):
-        _check_marginal(name, d)
+        if not isinstance(d, Distribution):
+            raise TypeError(f"{name}: expected a torch distribution, got {type(d).__name__}. {_ORDER}")
+        if d.batch_shape != ():
+            raise ValueError(
+                f"{name}: expected one distribution with batch shape (), got batch {tuple(d.batch_shape)} and event "
+                f"{tuple(d.event_shape)}. Put the dimensions of v into the event with Independent(…, 1)."
+            )
     for name, f in (("q_u_given_v", q_u_given_v), ("p_u_given_v", p_u_given_v)):
         if isinstance(f, Distribution) or not callable(f):
             raise TypeError(
-                f"{name}: expected a function of v that returns a distribution, got {type(f).__name__}. "
-                "The order is q_v, q_u_given_v, p_v, p_u_given_v."
+                f"{name}: expected a function of v that returns a distribution, got {type(f).__name__}. {_ORDER}"
             )
-    if q_v.event_shape != p_v.event_shape:
-        raise ValueError(
-            f"p_v: expected the event shape {tuple(q_v.event_shape)} of q_v, got {tuple(p_v.event_shape)}."
-        )
-    _check_categories("p_v", q_v, p_v)
+    _check_events("q_v", q_v, "p_v", p_v)
     if method not in get_args(Method):
         raise ValueError(f"method: expected {', '.join(get_args(Method))}, got {method!r}.")
     at_least_one("nodes", nodes)
@@ -109,108 +103,79 @@ def kl_chain(
         raise ValueError(f"method: 'exact' needs a finite q_v such as Categorical, got {type(q_v).__name__}.")
     if method == "quadrature" and not normal:
         raise ValueError(f"method: 'quadrature' needs a scalar Normal q_v, got {type(q_v).__name__}.")
-    deterministic = {"auto": finite or normal, "exact": True, "quadrature": True, "monte_carlo": False}[method]
-    if deterministic:
+    joints = (q_v, q_u_given_v, p_v, p_u_given_v)
+    if method != "monte_carlo" and (finite or normal):
         try:
-            if finite:
-                return _by_enumeration(q_v, q_u_given_v, p_v, p_u_given_v)
-            return _by_quadrature(q_v, q_u_given_v, p_v, p_u_given_v, nodes)
+            a, c = _by_enumeration(*joints) if finite else _by_quadrature(*joints, nodes)
+            return KLChain(a, c, a + c, torch.zeros_like(a + c).detach())
         except NoClosedFormError as error:
             if method != "auto":
                 raise ValueError(f"method: {method!r} is out of reach: {error} Use 'monte_carlo'.") from error
-    return _by_monte_carlo(q_v, q_u_given_v, p_v, p_u_given_v, samples, generator)
+    with randomness_from(generator):
+        return _by_monte_carlo(*joints, samples)
 
 
 class NoClosedFormError(ValueError):
     """No closed form of eq. (4) is registered with torch, and u is not finite."""
 
 
-def _by_enumeration(q_v: Distribution, q_u: Conditional, p_v: Distribution, p_u: Conditional) -> KLChain:
+def _by_enumeration(q_v: Distribution, q_u: Conditional, p_v: Distribution, p_u: Conditional) -> tuple[Tensor, Tensor]:
     v = q_v.enumerate_support()
-    weight = _mass(q_v, v)
     # A v of zero mass says nothing, whatever the conditionals are there: 0 log 0 = 0, and 0 times inf is 0.
-    charged = weight > 0
-    v, weight = v[charged], weight[charged]
-    marginal = (weight * (weight.log() - _mass(p_v, v).log())).sum()
-    return _deterministic(marginal, (weight * conditional_kl_at(q_u, p_u, v)).sum())
+    v = v[_mass(q_v, v) > 0]
+    return _enumerated_kl(q_v, p_v, v), (_mass(q_v, v) * conditional_kl_at(q_u, p_u, v)).sum()
 
 
-def _by_quadrature(q_v: Distribution, q_u: Conditional, p_v: Distribution, p_u: Conditional, nodes: int) -> KLChain:
+def _by_quadrature(
+    q_v: Distribution, q_u: Conditional, p_v: Distribution, p_u: Conditional, nodes: int
+) -> tuple[Tensor, Tensor]:
     assert isinstance(q_v, Normal)
-
-    def rule(n: int) -> tuple[Tensor, Tensor]:
-        # Nodes of a standard normal, scaled and shifted: so they carry the gradient of the parameters of q(v).
-        x, w = (torch.as_tensor(a).to(q_v.loc) for a in _gauss_hermite(n))
-        return q_v.loc + q_v.scale * x, w
-
     closed = _registered_kl(q_v, p_v)  # exact, whatever the nodes
 
     def terms(n: int) -> tuple[Tensor, Tensor]:
-        v, weight = rule(n)
+        # Nodes of a standard normal, scaled and shifted: so they carry the gradient of the parameters of q(v).
+        at, mass = _gauss_hermite(n)
+        x, weight = (torch.as_tensor(a).to(q_v.loc) for a in (at, mass / math.sqrt(2 * math.pi)))
+        v = q_v.loc + q_v.scale * x
         marginal = (weight * (q_v.log_prob(v) - _log_prob(p_v, v))).sum() if closed is None else closed
         return marginal, (weight * conditional_kl_at(q_u, p_u, v)).sum()
 
-    names = ("KL[q(v)||p(v)]", "KL~[q(u|v)||p(u|v)]")
-    marginal, conditional = terms(nodes)
+    found = terms(nodes)
     with torch.no_grad():  # a rule of another order says whether the nodes resolve these functions of v
         others = terms(2 * nodes + 1)
-    for name, value, other in zip(names, (marginal.detach(), conditional.detach()), others, strict=True):
-        change = float((other.detach() - value).abs())  # in nats, and relative where the term is above one nat
-        if change > 1e-6 * max(1.0, float(value.abs())):
+    for name, term, other in zip(("KL[q(v)||p(v)]", "KL~[q(u|v)||p(u|v)]"), found, others, strict=True):
+        value, change = (float(x.detach().abs()) for x in (term, other - term))
+        if change > 1e-6 * max(1.0, value):  # in nats, and relative where the term is above one nat
             warnings.warn(
                 f"kl_chain: {nodes} Gauss-Hermite nodes do not resolve {name} as a function of v "
                 f"(another rule differs by {change:.1g} nats). Pass more nodes, or method='monte_carlo'.",
                 stacklevel=3,
             )
-    return _deterministic(marginal, conditional)
-
-
-@lru_cache(maxsize=16)
-def _gauss_hermite(n: int) -> tuple[FloatArray, FloatArray]:
-    """Nodes and weights with Σ w f(x) ≈ E f(X) for a standard normal X; SciPy's stay accurate at large n."""
-    x, w = roots_hermitenorm(n)
-    return x, w / math.sqrt(2 * math.pi)
+    return found
 
 
 @torch.no_grad()
-def _by_monte_carlo(
-    q_v: Distribution,
-    q_u: Conditional,
-    p_v: Distribution,
-    p_u: Conditional,
-    samples: int,
-    generator: torch.Generator | None,
-) -> KLChain:
-    with randomness_from(generator):
-        v = q_v.sample(torch.Size([samples]))
-        closed = _registered_kl(q_v, p_v)
-        a = q_v.log_prob(v) - _log_prob(p_v, v) if closed is None else closed.expand(samples)
-        q_uv, p_uv = _conditionals(q_u, p_u, v)
-        c = _registered_kl(q_uv, p_uv)
-        if c is None:  # one u for each v suffices for the mean; its noise shows in the standard error
-            u = q_uv.sample()
-            c = q_uv.log_prob(u) - _log_prob(p_uv, u)
+def _by_monte_carlo(q_v: Distribution, q_u: Conditional, p_v: Distribution, p_u: Conditional, samples: int) -> KLChain:
+    v = q_v.sample(torch.Size([samples]))
+    closed = _registered_kl(q_v, p_v)
+    a = q_v.log_prob(v) - _log_prob(p_v, v) if closed is None else closed.expand(samples)
+    q_uv, p_uv = _conditionals(q_u, p_u, v)
+    c = _registered_kl(q_uv, p_uv)
+    if c is None:  # one u for each v suffices for the mean; its noise shows in the standard error
+        u = q_uv.sample()
+        c = q_uv.log_prob(u) - _log_prob(p_uv, u)
     each = a + c  # a and c share v: the error of the total is not that of two independent terms
     # One log ratio of +inf proves that the KL is infinite: nothing about the answer is uncertain then.
     error = torch.zeros_like(each[0]) if bool(each.isinf().any()) else each.std() / math.sqrt(samples)
     return KLChain(a.mean(), c.mean(), each.mean(), error)
 
 
-def _deterministic(marginal: Tensor, conditional: Tensor) -> KLChain:
-    total = marginal + conditional
-    return KLChain(marginal, conditional, total, torch.zeros_like(total).detach())
-
-
 def conditional_kl_at(q_u: Conditional, p_u: Conditional, v: Tensor) -> Tensor:
     """c(v) = KL~[q(u|v) || p(u|v)], eq. (4), in nats, in closed form or by enumeration of u.
 
     Args:
-        q_u: maps v to q(u|v) with batch shape (n,).
-        p_u: maps v to p(u|v), likewise.
-        v: shape (n,) + event shape of v.
-
-    Returns:
-        Shape (n,).
+        q_u, p_u: map v to distributions with batch shape (n,).
+        v: shape (n,) + event shape of v; the result has shape (n,).
 
     Raises:
         NoClosedFormError: if torch has no closed form registered and u is not finite.
@@ -230,7 +195,11 @@ def conditional_kl_at(q_u: Conditional, p_u: Conditional, v: Tensor) -> Tensor:
         return c
     if not q.has_enumerate_support:
         raise NoClosedFormError(f"torch has no KL of {type(q).__name__} from {type(p).__name__} registered.")
-    u = q.enumerate_support()  # (k, n) + event_shape
+    return _enumerated_kl(q, p, q.enumerate_support())  # of shape (k, n) + event_shape
+
+
+def _enumerated_kl(q: Distribution, p: Distribution, u: Tensor) -> Tensor:
+    """The sum of mass times log ratio over the first dimension of u."""
     mass = _mass(q, u)
     # 0 log 0 = 0: where q has no mass, both logarithms are taken of 1, as masking the product alone would leave a
     # gradient of NaN. Where q has mass and p has none, the KL is infinite.
@@ -258,14 +227,14 @@ def _mass(d: Distribution, value: Tensor) -> Tensor:
 
 def _table_mass(d: Distribution, value: Tensor) -> Tensor | None:
     """The probability of each value under a table, read as it stands: torch's `log_prob` puts a floor under zeros."""
-    if isinstance(d, torch.distributions.Categorical):
+    if isinstance(d, Categorical):
         # The clamp only lets `gather` read something: a value that is no index of the table has mass 0.
         index = value.long().clamp(0, d.param_shape[-1] - 1)
         mass = d.probs.expand(*value.shape, -1).gather(-1, index.unsqueeze(-1)).squeeze(-1)
         return torch.where(index == value, mass, 0)
-    if isinstance(d, torch.distributions.OneHotCategorical):
+    if isinstance(d, OneHotCategorical):
         return (d.probs * value).sum(-1)
-    if isinstance(d, torch.distributions.Bernoulli):
+    if isinstance(d, Bernoulli):
         return (value == 1) * d.probs + (value == 0) * (1 - d.probs)
     return None
 
@@ -308,32 +277,18 @@ def _conditionals(q_u: Conditional, p_u: Conditional, v: Tensor) -> tuple[Distri
                 f"got batch {tuple(d.batch_shape)} and event {tuple(d.event_shape)}. Put the dimensions of u "
                 "into the event with Independent, and give a conditional that ignores v the batch by expand."
             )
-    if q.event_shape != p.event_shape:
-        raise ValueError(
-            f"p_u_given_v: expected the event shape {tuple(q.event_shape)} of q_u_given_v, got {tuple(p.event_shape)}."
-        )
-    _check_categories("p_u_given_v", q, p)
+    _check_events("q_u_given_v", q, "p_u_given_v", p)
     return q, p
 
 
-def _check_marginal(name: str, d: Distribution) -> None:
-    if not isinstance(d, Distribution):
-        raise TypeError(
-            f"{name}: expected a torch distribution, got {type(d).__name__}. "
-            "The order is q_v, q_u_given_v, p_v, p_u_given_v."
-        )
-    if d.batch_shape != ():
-        raise ValueError(
-            f"{name}: expected one distribution with batch shape (), got batch {tuple(d.batch_shape)} and event "
-            f"{tuple(d.event_shape)}. Put the dimensions of v into the event with Independent(…, 1)."
-        )
-
-
-def _check_categories(name: str, q: Distribution, p: Distribution) -> None:
-    if isinstance(q, torch.distributions.Categorical) and isinstance(p, torch.distributions.Categorical):
+def _check_events(q_name: str, q: Distribution, p_name: str, p: Distribution) -> None:
+    want, got = tuple(q.event_shape), tuple(p.event_shape)
+    if want != got:
+        raise ValueError(f"{p_name}: expected the event shape {want} of {q_name}, got {got}.")
+    if isinstance(q, Categorical) and isinstance(p, Categorical):
         k, m = q.param_shape[-1], p.param_shape[-1]
         if k != m:
-            raise ValueError(f"{name}: expected {k} categories as in q, got {m}. Pad with zero probabilities.")
+            raise ValueError(f"{p_name}: expected {k} categories as in q, got {m}. Pad with zero probabilities.")
 
 
 @contextmanager

@@ -23,8 +23,7 @@ class KLProblem:
         q_v: maps theta, shape (dim_theta,), to q(v) with batch shape ().
         q_u_given_v: maps phi, shape (dim_phi,), to a function from v, shape (n,) + event shape, to q(u|v) with
             batch shape (n,).
-        p_v: the prior p(v).
-        p_u_given_v: maps v to p(u|v).
+        p_v, p_u_given_v: the prior p(v), and a function from v to p(u|v).
     """
 
     q_v: Callable[[Tensor], Distribution]
@@ -43,11 +42,9 @@ class Field:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Single-sample estimates of ∇_theta C, eq. (8).
+    """Single-sample estimates of ∇_theta C, eq. (8): `each`, shape (n, dim_theta).
 
-    Attributes:
-        each: one estimate per sample, shape (n, dim_theta). With a leave-one-out baseline they are dependent at
-            order 1/n.
+    With a leave-one-out baseline they are dependent at order 1/n.
     """
 
     each: Tensor
@@ -67,9 +64,8 @@ class Estimate:
 class BiasTest:
     """A t-test of the hypothesis that an estimator has no bias.
 
-    Attributes:
-        t: (mean - exact) / standard error for each coordinate, shape (dim_theta,). Where both vanish it is 0.
-        p_value: two-sided, of the worst coordinate, times the number of coordinates (Bonferroni).
+    `t` is (mean - exact) / standard error for each coordinate, shape (dim_theta,), 0 where both vanish; `p_value` is
+    two-sided, of the worst coordinate, times the number of coordinates (Bonferroni).
     """
 
     t: Tensor
@@ -79,22 +75,15 @@ class BiasTest:
 def full_gradient(problem: KLProblem, theta: Tensor, phi: Tensor) -> Field:
     """(∇_theta A + ∇_theta C, ∇_phi C), the gradient of the KL, eqs. (5)-(8), in nats per unit of the parameters.
 
-    Exact by enumeration for Categorical v, by Gauss-Hermite quadrature for scalar Normal v.
-
-    Args:
-        problem: the distributions.
-        theta: shape (dim_theta,).
-        phi: shape (dim_phi,).
+    Exact by enumeration for Categorical v, by Gauss-Hermite quadrature for scalar Normal v. The parameters are flat:
+    `theta` has shape (dim_theta,), `phi` has (dim_phi,).
 
     Raises:
         ValueError: if q(v) is neither Categorical nor a scalar Normal, or a parameter is not a flat tensor.
 
     Example:
-        >>> problem = KLProblem(
-        ...     q_v=lambda theta: Normal(theta[0], 1.0),
-        ...     q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v, 1.0),
-        ...     p_v=Normal(0.0, 1.0),
-        ...     p_u_given_v=lambda v: Normal(v, 1.0))
+        >>> problem = KLProblem(lambda theta: Normal(theta[0], 1.0), lambda phi: lambda v: Normal(phi[0] * v, 1.0),
+        ...                     Normal(0.0, 1.0), lambda v: Normal(v, 1.0))
         >>> field = full_gradient(problem, torch.tensor([1.0]), torch.tensor([0.0]))
         >>> round(field.theta.item(), 4), round(field.phi.item(), 4)  # d/dm [m²/2 + (1 + m²)/2] at m = 1
         (2.0, -2.0)
@@ -106,14 +95,10 @@ def modified_gradient(problem: KLProblem, theta: Tensor, phi: Tensor) -> Field:
     """(∇_theta A, ∇_phi C), the field of eq. (9). Arguments and errors as for `full_gradient`.
 
     Example:
-        >>> problem = KLProblem(
-        ...     q_v=lambda theta: Normal(theta[0], 1.0),
-        ...     q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v, 1.0),
-        ...     p_v=Normal(0.0, 1.0),
-        ...     p_u_given_v=lambda v: Normal(v, 1.0))
-        >>> field = modified_gradient(problem, torch.tensor([1.0]), torch.tensor([0.0]))
-        >>> round(field.theta.item(), 4), round(field.phi.item(), 4)  # d/dm [m²/2] at m = 1
-        (1.0, -2.0)
+        >>> problem = KLProblem(lambda theta: Normal(theta[0], 1.0), lambda phi: lambda v: Normal(phi[0] * v, 1.0),
+        ...                     Normal(0.0, 1.0), lambda v: Normal(v, 1.0))
+        >>> round(modified_gradient(problem, torch.tensor([1.0]), torch.tensor([0.0])).theta.item(), 4)  # d/dm m²/2
+        1.0
     """
     return interpolated_gradient(problem, theta, phi, 0.0)
 
@@ -125,14 +110,10 @@ def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: f
     Arguments and errors as for `full_gradient`, and `lam` must lie in [0, 1].
 
     Example:
-        >>> problem = KLProblem(
-        ...     q_v=lambda theta: Normal(theta[0], 1.0),
-        ...     q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v, 1.0),
-        ...     p_v=Normal(0.0, 1.0),
-        ...     p_u_given_v=lambda v: Normal(v, 1.0))
-        >>> field = interpolated_gradient(problem, torch.tensor([1.0]), torch.tensor([0.0]), lam=0.5)
-        >>> round(field.theta.item(), 4)  # halfway between 1 and 2
-        1.5
+        >>> problem = KLProblem(lambda theta: Normal(theta[0], 1.0), lambda phi: lambda v: Normal(phi[0] * v, 1.0),
+        ...                     Normal(0.0, 1.0), lambda v: Normal(v, 1.0))
+        >>> interpolated_gradient(problem, torch.tensor([1.0]), torch.tensor([0.0]), 0.5).theta  # between 1 and 2
+        tensor([1.5000])
     """
     unit_interval("lam", lam)
     again = theta.requires_grad or phi.requires_grad
@@ -166,11 +147,7 @@ def score_function(
     With the leave-one-out baseline, c(v_i) is lowered by the mean of the *other* c(v_j). That mean is independent of
     v_i, and the score has mean zero, so no bias arises.
 
-    Args:
-        problem, theta, phi: as for `full_gradient`; q(v) may be any distribution.
-        samples: n, how many v are drawn.
-        generator: the source of randomness.
-        baseline: None or "leave_one_out".
+    Arguments as for `full_gradient`, but q(v) may be any distribution; `samples` is n, how many v are drawn.
 
     Raises:
         ValueError: if the baseline is unknown, or asked for with a single sample.
@@ -179,13 +156,10 @@ def score_function(
         Mohamed, Rosca, Figurnov & Mnih (2020), section 4; the baseline is that of Kool, van Hoof & Welling (2019).
 
     Example:
-        >>> problem = KLProblem(
-        ...     q_v=lambda theta: Normal(theta[0], 1.0),
-        ...     q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v, 1.0),
-        ...     p_v=Normal(0.0, 1.0),
-        ...     p_u_given_v=lambda v: Normal(v, 1.0))
-        >>> noise = torch.Generator().manual_seed(0)
-        >>> estimate = score_function(problem, torch.tensor([1.0]), torch.tensor([0.0]), 10_000, noise)
+        >>> problem = KLProblem(lambda theta: Normal(theta[0], 1.0), lambda phi: lambda v: Normal(phi[0] * v, 1.0),
+        ...                     Normal(0.0, 1.0), lambda v: Normal(v, 1.0))
+        >>> at, noise = (torch.tensor([1.0]), torch.tensor([0.0])), torch.Generator().manual_seed(0)
+        >>> estimate = score_function(problem, *at, 10_000, noise)
         >>> bool((estimate.mean - 1).abs() < 4.5 * estimate.standard_error)  # ∇C = m = 1
         True
     """
@@ -216,13 +190,10 @@ def pathwise(problem: KLProblem, theta: Tensor, phi: Tensor, samples: int, gener
         Kingma & Welling (2014); Rezende, Mohamed & Wierstra (2014).
 
     Example:
-        >>> problem = KLProblem(
-        ...     q_v=lambda theta: Normal(theta[0], 1.0),
-        ...     q_u_given_v=lambda phi: lambda v: Normal(phi[0] * v, 1.0),
-        ...     p_v=Normal(0.0, 1.0),
-        ...     p_u_given_v=lambda v: Normal(v, 1.0))
-        >>> noise = torch.Generator().manual_seed(0)
-        >>> estimate = pathwise(problem, torch.tensor([1.0]), torch.tensor([0.0]), 10_000, noise)
+        >>> problem = KLProblem(lambda theta: Normal(theta[0], 1.0), lambda phi: lambda v: Normal(phi[0] * v, 1.0),
+        ...                     Normal(0.0, 1.0), lambda v: Normal(v, 1.0))
+        >>> at, noise = (torch.tensor([1.0]), torch.tensor([0.0])), torch.Generator().manual_seed(0)
+        >>> estimate = pathwise(problem, *at, 10_000, noise)
         >>> bool((estimate.mean - 1).abs() < 4.5 * estimate.standard_error)  # ∇C = m = 1
         True
     """
@@ -310,16 +281,11 @@ def term_gradients(
 ) -> TermGradients:
     """The gradients of R, A and C (summed over layers) on theta, from one forward pass.
 
-    Args:
-        model: the model.
-        x: binary images as floats, shape (n, pixels).
-        generator: the source of the latents' randomness, unless `noise` is given.
-        noise: as `model.noise(x)` gives it.
+    `x` holds binary images as floats, shape (n, pixels); `generator` and `noise` are as `model.forward` takes them.
 
     Example:
-        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
-        >>> pulls = term_gradients(model, torch.zeros(5, 784))
-        >>> len(pulls.R) == sum(p.numel() for p in model.theta())
+        >>> model = HierarchicalVAE(latents=(2,), hidden=8, pixels=3)
+        >>> len(term_gradients(model, torch.zeros(5, 3)).R) == sum(p.numel() for p in model.theta())
         True
     """
     terms = model(x, generator, noise)

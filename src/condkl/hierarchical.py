@@ -19,8 +19,7 @@ class Moments:
     """Exact moments of a hierarchical Gaussian.
 
     Attributes:
-        mean: E[v, u], shape (dim_v + dim_u,).
-        covariance: Cov[v, u], shape (dim_v + dim_u, dim_v + dim_u).
+        mean, covariance: of [v, u], shapes (d,) and (d, d) with d = dim_v + dim_u.
         kurtosis: E u_i⁴ / (E u_i²)² for each component of u, shape (dim_u,). Not excess: a Gaussian has 3.
     """
 
@@ -45,8 +44,6 @@ class HierarchicalGaussian(Distribution):
 
     Example:
         >>> q = HierarchicalGaussian(F=torch.tensor([[1.5]]), beta=0.5)
-        >>> q.event_shape  # one v, one u
-        torch.Size([2])
         >>> q.moments().covariance
         tensor([[1.0000, 1.5000],
                 [1.5000, 5.0000]])
@@ -87,22 +84,15 @@ class HierarchicalGaussian(Distribution):
         With w = Fv and independent standard normals e₁ (one number) and e₂ (dim_u numbers),
         u = w + w e₁ + √β e₂ has the covariance w wᵀ + βI that eq. (1) asks for.
         """
-        shape = torch.Size(sample_shape)
-        v, e1, e2 = (self._normals(shape, n) for n in (self.dim_v, 1, self.dim_u))
+        sizes = ((*sample_shape, n) for n in (self.dim_v, 1, self.dim_u))
+        v, e1, e2 = (torch.randn(size, dtype=self.F.dtype, device=self.F.device) for size in sizes)
         w = v @ self.F.mT
         return torch.cat([v, w + w * e1 + self.beta.sqrt() * e2], dim=-1)
 
-    def _normals(self, shape: torch.Size, n: int) -> Tensor:
-        return torch.randn((*shape, n), dtype=self.F.dtype, device=self.F.device)
-
     def log_prob(self, value: Tensor) -> Tensor:
-        """The joint log density log q(v) + log q(u | v) in nats, eq. (1).
+        """The joint log density log q(v) + log q(u | v) in nats, eq. (1), shape (...).
 
-        Args:
-            value: `[v, u]`, shape (..., dim_v + dim_u).
-
-        Returns:
-            Shape (...).
+        `value` is `[v, u]`, shape (..., dim_v + dim_u).
 
         Raises:
             ValueError: if the last dimension is not dim_v + dim_u.
@@ -128,13 +118,8 @@ class HierarchicalGaussian(Distribution):
             1/(2π|F|) ∫ exp(-v²/2 - (a/√β - sinh t)² / (2 cosh² t)) dt,
 
         smooth in t at every β, so that the trapezoid rule converges exponentially fast. (Gauss–Hermite nodes
-        in v miss the peak of width √β at v = 0.)
-
-        Args:
-            u: shape (..., dim_u).
-
-        Returns:
-            Shape (...). In float64 right to 1e-8 for `|u|/|F|` up to 2,000.
+        in v miss the peak of width √β at v = 0.) From `u` of shape (..., dim_u) to shape (...), in float64 right to
+        1e-8 for `|u|/|F|` up to 2,000.
 
         Raises:
             NotImplementedError: if v is not scalar.
@@ -185,11 +170,7 @@ class HierarchicalGaussian(Distribution):
         covariance = torch.cat([torch.cat([eye_v, self.F.mT], dim=1), torch.cat([self.F, cov_u], dim=1)])
         f2 = self.F.square().sum(-1)  # (dim_u,)
         fourth = 30 * f2.square() + 12 * self.beta * f2 + 3 * self.beta.square()
-        return Moments(
-            mean=torch.zeros(self.dim_v + self.dim_u, dtype=self.F.dtype, device=self.F.device),
-            covariance=covariance,
-            kurtosis=fourth / (2 * f2 + self.beta).square(),
-        )
+        return Moments(torch.zeros_like(covariance[0]), covariance, fourth / (2 * f2 + self.beta).square())
 
     def _event(self, name: str, value: Tensor, size: int) -> Tensor:
         if value.dim() == 0 or value.shape[-1] != size:

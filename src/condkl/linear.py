@@ -29,17 +29,10 @@ def tilted_posterior(log_p: Tensor, c: Tensor, lam: float | Tensor, mismatch: fl
     """q_λ(v|x) ∝ p(v|x) exp((1-λ)c(v) - mismatch(v)), where the update of a flexible q(v|x) stops, on a table of v.
 
     Args:
-        log_p: log p(v|x) up to a constant, the values of v along the last dimension, shape (..., n).
-        c: KL[q_phi(u|v,x) || p(u|v)], which theta's update weighs by λ, of a shape that broadcasts with log_p's.
-        lam: λ, in [0, 1], of a shape that broadcasts with log_p's.
-        mismatch: KL[q_phi(u|v,x) || p(u|v,x)], 0 where phi is optimal; of a shape that broadcasts with log_p's.
-
-    Returns:
-        Probabilities, shape (..., n).
-
-    Raises:
-        TypeError: if an argument is not numeric.
-        ValueError: if `lam` lies outside [0, 1], or a number is not finite.
+        log_p: log p(v|x) up to a constant, the values of v along the last dimension, shape (..., n) as the result.
+        c: KL[q_phi(u|v,x) || p(u|v)], which theta's update weighs by λ. It and the others broadcast with log_p.
+        lam: λ. Errors as for `rho`.
+        mismatch: KL[q_phi(u|v,x) || p(u|v,x)], 0 where phi is optimal.
 
     Example:
         >>> tilted_posterior(torch.zeros(2), c=torch.tensor([0.0, 1.0]), lam=0.0)  # c raises what it should lower
@@ -52,16 +45,12 @@ def tilted_posterior(log_p: Tensor, c: Tensor, lam: float | Tensor, mismatch: fl
 def rho(lam: float | Tensor, beta: float | Tensor, sigma2: float | Tensor) -> Tensor:
     """ρ(λ) = (σ² + λβ)/(σ² + β): the power to which p(x|v) enters the fixed point of theta's update.
 
-    1 for the full gradient, λ = 1. For eq. (9), λ = 0, it is the share of u's and x's noise that is x's.
-
-    Args:
-        lam: λ, weight of the conditional KL in theta's gradient, in [0, 1].
-        beta: β, the variance of p(u|v), above 0.
-        sigma2: σ², the variance of p(x|u), above 0.
+    1 for the full gradient, λ = 1. For eq. (9), λ = 0, it is the share of u's and x's noise that is x's. `lam` is λ, in
+    [0, 1], the weight of the conditional KL in theta's gradient; `beta` and `sigma2` are above 0.
 
     Raises:
         TypeError: if an argument is not numeric.
-        ValueError: if an argument is out of its range.
+        ValueError: if an argument is out of its range or not finite.
 
     Example:
         >>> round(float(rho(0.0, beta=0.5, sigma2=0.2)), 4)
@@ -76,14 +65,7 @@ def tempered_posterior(
 ) -> Posterior:
     """q_λ(v|x) ∝ p(v) p(x|v)^ρ(λ), where theta's update stops: precision P = 1 + ρF²/D, mean ρFx/(DP).
 
-    Args:
-        x: the data.
-        F: the slope of p(u|v).
-        beta, sigma2, lam: as for `rho`.
-
-    Raises:
-        TypeError: if an argument is not numeric.
-        ValueError: if an argument is out of its range or not finite.
+    `x` is the data, `F` the slope of p(u|v). Arguments and errors otherwise as for `rho`.
 
     Example:
         >>> mean, variance = tempered_posterior(x=1.3, F=1.5, beta=0.5, sigma2=0.2, lam=0.0)
@@ -124,7 +106,6 @@ def elbo_gap(
     """KL[q_λ(v|x) || p(v|x)] in nats: how far the ELBO ends below log p(x).
 
     ½h(P₁/P_λ) + ½x²F²D(1-ρ)² / ((D + F²)(D + ρF²)²), with h(z) = z - 1 - log z and P_λ = 1 + ρF²/D.
-
     Arguments and errors as for `tempered_posterior`.
 
     Example:
@@ -146,15 +127,8 @@ def fixed_point_F2(  # noqa: N802  (F is a symbol of the notation table)
 ) -> Tensor:
     """F² = max(0, S - D/ρ(λ)): where F ends when it is learned by the ELBO while theta follows λ.
 
-    The direction is active, F ≠ 0, only if S > D/ρ. Otherwise it collapses: q(v|x) = p(v).
-
-    Args:
-        S: the variance of the data along the direction, above 0.
-        beta, sigma2, lam: as for `rho`.
-
-    Raises:
-        TypeError: if an argument is not numeric.
-        ValueError: if an argument is out of its range.
+    S, above 0, is the variance of the data along the direction. It is active, F ≠ 0, only if S > D/ρ. Otherwise it
+    collapses: q(v|x) = p(v). Arguments and errors otherwise as for `rho`.
 
     Source:
         At λ = 1 it is probabilistic PCA, Tipping & Bishop (1999), and the linear VAE of Lucas et al. (2019).
@@ -173,17 +147,8 @@ def chain_noise(b: Tensor, sigma2: float | Tensor, lam: float | Tensor) -> Tenso
     q_l ∝ p(z_l|z_{l+1}) exp(-(x - z_l)²/(2n_l)), with n_1 = σ² and n_{l+1} = (n_l + b_l)²/(n_l + λb_l), which is
     n_l + (2-λ)b_l + (1-λ)²b_l²/(n_l + λb_l). At λ = 1 it is the true noise σ² + b_1 + … + b_l.
 
-    Args:
-        b: variances of the conditionals p(z_l|z_{l+1}) in units of x, above 0, lowest layer first, shape (..., L-1).
-        sigma2: σ², the variance of p(x|z_1), above 0, of a shape that broadcasts with b's leading dimensions.
-        lam: λ, in [0, 1], of a shape that broadcasts with b's leading dimensions.
-
-    Returns:
-        n_1, …, n_L, shape (..., L). With L = 2 the last is D/ρ(λ).
-
-    Raises:
-        TypeError: if an argument is not numeric.
-        ValueError: if an argument is out of its range, or `b` has no dimension for the layers.
+    `b` holds the b_l in units of x, above 0, lowest layer first, shape (..., L-1); σ² and λ broadcast with its leading
+    dimensions. The result has shape (..., L). With L = 2 the last is D/ρ(λ). Errors as for `rho`.
 
     Example:
         >>> chain_noise(torch.tensor([1.0, 1.0]), sigma2=1.0, lam=torch.tensor([0.0, 1.0])).tolist()
@@ -219,14 +184,8 @@ class Price(NamedTuple):
 def misspecification_price(r: float | Tensor) -> Price:
     """(½ log(1 + r), r/2): where the KL ends if q(u|v) = N(a, s²) cannot depend on v.
 
-    The full gradient shrinks q(v) to the variance 1/(1 + r), eq. (9) leaves it at 1.
-
-    Args:
-        r: F²/β, by how much p(u|v) depends on v, above 0.
-
-    Raises:
-        TypeError: if `r` is not numeric.
-        ValueError: if `r` is not above 0.
+    The full gradient shrinks q(v) to the variance 1/(1 + r), eq. (9) leaves it at 1. r = F²/β, above 0, says by how
+    much p(u|v) depends on v. Errors as for `rho`.
 
     Example:
         >>> [round(float(kl), 4) for kl in misspecification_price(9.0)]
@@ -246,22 +205,17 @@ def starvation_time(
 
     Args:
         r: F²/β at the start, above 0.
-        lam: λ, weight of the conditional KL in theta's gradient, in [0, 1].
-        level: in nats, above 0.
-        beta: β, the variance of p(u|v), above 0. If phi moves k times as fast as theta, pass β/k.
+        lam, beta: λ and β. If phi moves k times as fast as theta, pass β/k.
+        level: in nats, above 0. Errors as for `rho`.
 
     Returns:
         Times, 0 where the KL starts below the level. The solver's error is about 1e-9 of the time, at least 1e-8.
-
-    Raises:
-        TypeError: if an argument is not numeric.
-        ValueError: if an argument is out of its range.
 
     Example:
         >>> [round(float(starvation_time(9.0, lam, level=1e-3)), 4) for lam in (1.0, 0.0)]
         [8.7096, 4.2059]
     """
-    return _elementwise(_time_by_the_flow, r, lam, level, beta)
+    return _elementwise(_time_by_the_flow, r=r, lam=lam, level=level, beta=beta)
 
 
 def starvation_law(r: float | Tensor, lam: float | Tensor, level: float | Tensor, beta: float | Tensor = 1.0) -> Tensor:
@@ -274,25 +228,18 @@ def starvation_law(r: float | Tensor, lam: float | Tensor, level: float | Tensor
     so E is where ½(y - 1 - log y) + ½yE is the level. For small levels and β > ½, E tends to twice the level and y to
     1, which leaves T ≈ (β/2)(λr + log(r/(2 level))): linear in r for the full gradient, logarithmic for eq. (9).
 
-    Arguments, result and errors as for `starvation_time`.
+    Arguments, result and errors as for `starvation_time`; `level` is at least 1e-20.
 
     Example:
         >>> [round(float(starvation_law(100.0, lam, level=1e-3)), 6) for lam in (1.0, 0.0)]
         [55.413533, 5.409889]
     """
-    return _elementwise(_time_by_the_law, r, lam, level, beta)
+    return _elementwise(_time_by_the_law, r=r, lam=lam, level=level, beta=beta)
 
 
-def _elementwise(
-    time: Callable[[float, float, float, float], float],
-    r: float | Tensor,
-    lam: float | Tensor,
-    level: float | Tensor,
-    beta: float | Tensor,
-) -> Tensor:
-    cases = torch.broadcast_tensors(
-        positive("r", r), fractions("lam", lam), positive("level", level), positive("beta", beta)
-    )
+def _elementwise(time: Callable[[float, float, float, float], float], **named: float | Tensor) -> Tensor:
+    checked = ((fractions if name == "lam" else positive)(name, value) for name, value in named.items())
+    cases = torch.broadcast_tensors(*checked)
     rows = zip(*(case.flatten().tolist() for case in cases), strict=True)
     # At the start y = 1 and E = r, so that the KL is r/2.
     times = [0.0 if r <= 2 * level else time(r, lam, level, beta) for r, lam, level, beta in rows]

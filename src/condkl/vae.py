@@ -87,8 +87,7 @@ class Layer:
     """A layer below v given the one above.
 
     Attributes:
-        q: of q(u|v,x), as the conditional KL sees it.
-        p: of p(u|v), as the conditional KL sees it.
+        q, p: of q(u|v,x) and p(u|v), as the conditional KL sees them.
         drawn_from: what z is drawn from: q, but for what a `path` changes in the gradient.
         noise: standard normal, shape (n, d).
     """
@@ -109,12 +108,8 @@ class Layer:
 class TanhNet(nn.Module):
     """Two tanh layers and a linear one, `W₃ tanh(W₂ tanh(Σ_i W_i input_i + b₁) + b₂) + b₃`, on several inputs.
 
-    The first layer keeps one matrix per input, so that the part of an input used twice is computed once.
-
-    Args:
-        inputs: the width of each input.
-        hidden: the width of the tanh layers.
-        outputs: the width of the output.
+    The first layer keeps one matrix per input, so that the part of an input used twice is computed once. `inputs` are
+    the widths of the inputs, `hidden` is that of the tanh layers, `outputs` that of the output.
 
     Example:
         >>> TanhNet([2, 3], hidden=8, outputs=4)(torch.zeros(5, 2), torch.zeros(5, 3)).shape
@@ -181,8 +176,7 @@ class HierarchicalVAE(nn.Module):
         posterior runs bottom-up where ours runs top-down.
 
     Example:
-        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
-        >>> terms = model(torch.zeros(5, 784))
+        >>> terms = HierarchicalVAE(latents=(2, 3), hidden=8)(torch.zeros(5, 784))
         >>> terms.R.shape, terms.A.shape, terms.C.shape
         (torch.Size([5]), torch.Size([5]), torch.Size([5, 1]))
     """
@@ -226,12 +220,7 @@ class HierarchicalVAE(nn.Module):
         """Set the decoder's last bias to the log-odds of the mean image, so that training starts from it.
 
         Without this the first thousands of steps go into finding the mean image, and the latents are idle meanwhile.
-
-        Args:
-            images: grey levels as bytes, shape (n, pixels).
-
-        Returns:
-            The model itself.
+        `images` are grey levels as bytes, shape (n, pixels). Returns the model itself.
         """
         mean = images.float().mean(0) / 255
         self.p_x.out.bias.copy_(torch.logit(mean, eps=1e-3))
@@ -263,11 +252,9 @@ class HierarchicalVAE(nn.Module):
         if x.dim() != 2 or x.shape[1] != self.pixels:
             raise ValueError(f"x: expected shape (n, {self.pixels}), got {tuple(x.shape)}. Flatten the images.")
         noise = self.noise(x, generator) if noise is None else list(noise)
-        if [e.shape for e in noise] != [(len(x), n) for n in self.latents]:
-            raise ValueError(
-                f"noise: expected shapes {[(len(x), n) for n in self.latents]}, "
-                f"got {[tuple(e.shape) for e in noise]}. Make it with model.noise(x)."
-            )
+        want, got = [(len(x), n) for n in self.latents], [tuple(e.shape) for e in noise]
+        if got != want:
+            raise ValueError(f"noise: expected shapes {want}, got {got}. Make it with model.noise(x).")
         q_v = self.posterior(x)
         R, C = self.below(x, q_v.at(noise[0]), noise[1:], path)
         return Terms(R, q_v.kl_from_standard(), C)
@@ -287,17 +274,16 @@ class HierarchicalVAE(nn.Module):
         """The terms below v: R, shape (n,), and C, shape (n, L - 1), at the given v and one draw of the lower layers.
 
         Args:
-            x: binary images as floats, shape (n, pixels).
+            x, path: as for `forward`.
             v: any values of the uppermost layer, shape (n, width).
             noise: standard normal draws for the layers below v.
-            path: as for `forward`.
             freeze_model: whether omega, the parameters of p(u|v) and the decoder, gets no gradient.
         """
         z, C = [v], []
         for layer in self.layers(v, noise, self.from_x(x), path, freeze_model):
             C.append(layer.q.kl_from(layer.p))
             z.append(layer.draw())
-        logits = (_frozen if freeze_model else _plain)(self.p_x, self.decoder_input(z))
+        logits = _output(self.p_x, self.decoder_input(z), freeze_model)
         R = (x * logits - nnf.softplus(logits)).sum(-1)
         return R, torch.stack(C, dim=-1) if C else R.new_zeros(len(x), 0)
 
@@ -316,12 +302,10 @@ class HierarchicalVAE(nn.Module):
         """The layers below v from the top down, each drawn given the one above: the one pass that all uses share.
 
         Args:
-            v: values of the uppermost layer, shape (n, width).
-            noise: standard normal draws for the layers below v.
+            v, noise, freeze_model: as for `below`.
             from_x: what x adds to the first layer of each q(u|v,x), shape (n, hidden) or (hidden,) for one image; None
                 draws from the model, as if q were p.
             path: how the layer above reaches q and p of a `Layer`, as for `forward`; the draw sees it as it is.
-            freeze_model: as for `below`.
         """
         above = v
         for i, (p_net, e) in enumerate(zip(_nets(self.p_u), noise, strict=True)):
@@ -336,7 +320,7 @@ class HierarchicalVAE(nn.Module):
                     # as well would leak the gradient that `path` withholds.
                     q = gaussian(q_net.rest(from_x[i] + q_net.part(1, seen)))
                 # After q: another order adds up the gradients of v in another order, and runs round otherwise.
-                p = gaussian((_frozen if freeze_model else _plain)(p_net, seen))
+                p = gaussian(_output(p_net, seen, freeze_model))
             layer = Layer(q, p, drawn, e)
             yield layer
             above = layer.draw()
@@ -345,7 +329,7 @@ class HierarchicalVAE(nn.Module):
     def generate(self, noise: Sequence[Tensor]) -> Tensor:
         """The images' probabilities, shape (n, pixels), at standard normal draws for each layer, v first."""
         z = [noise[0], *(layer.draw() for layer in self.layers(noise[0], noise[1:]))]
-        return cast(Tensor, self.p_x(self.decoder_input(z))).sigmoid()
+        return self.p_x(self.decoder_input(z)).sigmoid()
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw images from the prior; returns the pixels' probabilities, shape (n, pixels)."""
@@ -356,11 +340,8 @@ class HierarchicalVAE(nn.Module):
         return torch.cat(list(z), dim=-1) if self.skip else z[-1]
 
 
-def _plain(net: TanhNet, *values: Tensor) -> Tensor:
-    return cast(Tensor, net(*values))
-
-
-def _frozen(net: TanhNet, *values: Tensor) -> Tensor:
-    """The output of `net`, without a gradient for its parameters."""
-    fixed = {name: parameter.detach() for name, parameter in net.named_parameters()}
-    return cast(Tensor, functional_call(net, fixed, values))
+def _output(net: TanhNet, value: Tensor, freeze: bool) -> Tensor:
+    """The output of `net`; with `freeze` it has no gradient for the parameters."""
+    if not freeze:
+        return net(value)
+    return functional_call(net, {name: p.detach() for name, p in net.named_parameters()}, value)

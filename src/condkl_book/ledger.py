@@ -4,7 +4,6 @@ import json
 import math
 import re
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
@@ -19,18 +18,15 @@ from torch import Tensor
 MIME = "application/vnd.condkl.check+json"
 #: The numbers of the source's equations.
 EQUATIONS = tuple(str(n) for n in range(1, 10))
+# A text defines equation N by `:label: eq-N` or `$$ … $$ (eq-N)`.
+_LABEL = r"^\s*:label:\s*eq-(\d+)\s*$|\$\$\s*\(eq-(\d+)\)"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison of an equation with an oracle.
+    """One comparison of an equation, or a named proposition, with an oracle, as `check` makes it.
 
-    Attributes:
-        eq: the equation's number in the source, or the name of a proposition.
-        oracle: how the wanted value was found. Two names stand for two ways that share no code.
-        deviation: the largest absolute difference between what came and what was wanted.
-        tol: the largest deviation allowed: rounding, or a sampling error that was computed.
-        passed: deviation <= tol.
+    `deviation` is the largest absolute difference between what came and what was wanted.
 
     Example:
         >>> print(Check("3", "by hand", deviation=0.1, tol=0.0, passed=False)._repr_mimebundle_()["text/plain"])
@@ -56,15 +52,9 @@ class Check:
 class LedgerRow:
     """What is known of one equation: where it is derived, by which oracles, and how far off the worst check was.
 
-    Attributes:
-        equation: its number or name.
-        chapter: the chapter that derives it, as a file name without suffix; None if none does yet.
-        oracles: the different oracles, in the order of their first use.
-        checks: how many checks were made.
-        largest_deviation: over all checks (nan without any).
-        worst: the largest deviation as a share of the one allowed (nan without any).
-        passed: whether every check passed.
-        status: "checked", "gap" (fewer than two oracles), "failed" or "not yet derived".
+    `chapter` is a file name without suffix, None where none derives it; `oracles` are in the order of their first use.
+    `largest_deviation`, and the largest as a share of the one allowed, `worst`, are over all checks (nan without any).
+    The status is "checked", "gap" (fewer than two oracles), "failed" or "not yet derived".
     """
 
     equation: str
@@ -104,19 +94,21 @@ def check(eq: int | str, oracle: str, got: Tensor | ArrayLike, want: Tensor | Ar
     """
     name, source, allowed = str(eq).strip(), " ".join(oracle.split()), float(tol)
     if not name or not source:
-        raise ValueError(
-            f"eq, oracle: expected names, got {eq!r} and {oracle!r}. Say what is checked and against what."
-        )
+        raise ValueError(f"eq, oracle: expected names, got {eq!r}, {oracle!r}. Say what is checked and against what.")
     if not allowed >= 0 or math.isinf(allowed):
         raise ValueError(f"tol: expected a finite number of at least 0, got {allowed!r}.")
-    a, b = (_array(x) for x in (got, want))
+    sides = (x.detach().to("cpu", torch.float64) if isinstance(x, Tensor) else x for x in (got, want))
+    a, b = (np.asarray(side, dtype=np.float64) for side in sides)
     if a.shape != b.shape or a.size == 0:
         raise ValueError(f"got, want: expected the same shape with at least one number, got {a.shape} and {b.shape}.")
     with np.errstate(invalid="ignore"):
-        difference = np.where(a == b, 0.0, np.abs(a - b))
-    deviation = float(difference.max())  # NaN if any difference is
+        deviation = float(np.where(a == b, 0.0, np.abs(a - b)).max())  # NaN if any difference is
     record = Check(name, source, deviation, allowed, bool(deviation <= allowed))
-    _show(record)
+    python = sys.modules.get("IPython")  # a notebook has loaded it
+    if python is not None and python.get_ipython() is not None:
+        python.display.display(record)
+    else:
+        print(record._repr_mimebundle_()["text/plain"])
     if not record.passed:
         raise AssertionError(
             f"eq. ({name}) against {source}: the largest deviation is {deviation:.3g}, allowed {allowed:.3g}. "
@@ -128,10 +120,7 @@ def collect(folder: Path) -> Ledger:
     """Read the checks out of the executed notebooks in `folder` and set them beside the equations they derive.
 
     A chapter derives an equation if its text carries the label `eq-N`. An equation whose chapter exists and that
-    has fewer than two oracles, or a failed check, is a gap.
-
-    Args:
-        folder: where the executed chapters are; searched without its subfolders.
+    has fewer than two oracles, or a failed check, is a gap. Subfolders are not searched.
 
     Example:
         >>> ledger = collect(Path("a folder without chapters"))
@@ -143,32 +132,22 @@ def collect(folder: Path) -> Ledger:
     for path in sorted(Path(folder).glob("*.ipynb")):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             if cell["cell_type"] == "markdown":
-                chapters |= dict.fromkeys(_labels("".join(cell["source"])), path.stem)
-            for record in _records(cell.get("outputs", [])):
+                defined = re.findall(_LABEL, "".join(cell["source"]), flags=re.MULTILINE)
+                chapters |= dict.fromkeys((a or b for a, b in defined), path.stem)
+            for made in (output["data"][MIME] for output in cell.get("outputs", []) if MIME in output.get("data", {})):
+                record = Check(**made | {key: float(made[key]) for key in ("deviation", "tol")})
                 checks.setdefault(record.eq, []).append(record)
                 if record.eq not in EQUATIONS:  # a proposition belongs to the chapter that checks it first
                     chapters.setdefault(record.eq, path.stem)
-    rows = [_row(eq, chapters.get(eq), made) for eq, made in checks.items()]
+    rows = [_row(eq, chapters.get(eq), its) for eq, its in checks.items()]
     return Ledger(rows, [_complaint(row) for row in rows if row.status in {"gap", "failed"}])
-
-
-def _labels(text: str) -> list[str]:
-    """The numbers N of the equations that a text defines by `:label: eq-N` or `$$ … $$ (eq-N)`."""
-    defining = re.findall(r"^\s*:label:\s*eq-(\d+)\s*$|\$\$\s*\(eq-(\d+)\)", text, flags=re.MULTILINE)
-    return [a or b for a, b in defining]
-
-
-def _records(outputs: Sequence[dict[str, Any]]) -> list[Check]:
-    found = [output["data"][MIME] for output in outputs if MIME in output.get("data", {})]
-    return [Check(**{**r, "deviation": float(r["deviation"]), "tol": float(r["tol"])}) for r in found]
 
 
 def _row(eq: str, chapter: str | None, made: list[Check]) -> LedgerRow:
     first: dict[str, str] = {}
     for c in made:
         first.setdefault(c.oracle.casefold(), c.oracle)
-    oracles = list(first.values())
-    passed = all(c.passed for c in made)
+    oracles, passed = list(first.values()), all(c.passed for c in made)
     if not passed:
         status = "failed"
     elif chapter is None:  # a check ahead of the derivation is welcome, and proves nothing yet
@@ -188,18 +167,3 @@ def _complaint(row: LedgerRow) -> str:
         f"eq. ({row.equation}) is derived in {row.chapter} but has {len(row.oracles)} oracle(s) "
         f"({', '.join(row.oracles) or 'none'}); two that share no code are needed."
     )
-
-
-def _array(value: Tensor | ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
-    if isinstance(value, Tensor):
-        value = value.detach().to("cpu", torch.float64).numpy()
-    return np.asarray(value, dtype=np.float64)
-
-
-def _show(record: Check) -> None:
-    """Into the notebook's output where there is one, else as a line of text."""
-    python = sys.modules.get("IPython")  # a notebook has loaded it
-    if python is not None and python.get_ipython() is not None:
-        python.display.display(record)
-    else:
-        print(record._repr_mimebundle_()["text/plain"])

@@ -29,11 +29,8 @@ _FIXED = {"full": 1.0, "modified": 0.0}  # λ at its two ends
 def scale_gradient(v: Tensor, lam: float | Tensor) -> Tensor:
     """v_λ = sg(v) + λ(v - sg(v)): the value of v to the last bit, λ times its gradient.
 
-    λv + (1 - λ)sg(v) has the same gradient, but rounds the value.
-
-    Args:
-        v: any shape.
-        lam: λ in [0, 1]; a tensor where λ changes while a compiled step stays as it is.
+    λv + (1 - λ)sg(v) has the same gradient, but rounds the value. v has any shape; λ, in [0, 1], is a tensor where it
+    changes while a compiled step stays as it is.
 
     Example:
         >>> v = torch.tensor(3.0, requires_grad=True)
@@ -67,13 +64,10 @@ class Objective(ABC):
         noise: Sequence[Tensor] | None = None,
         weight: Tensor | None = None,
     ) -> Terms:
-        """The terms of the ELBO of `model` on x, shape (n, pixels), with this objective's gradient.
+        """The terms of the ELBO of `model` on x, with this objective's gradient.
 
-        Args:
-            model: the model.
-            x: binary images as floats.
-            generator, noise: as `HierarchicalVAE.forward` takes them.
-            weight: the scheduled number, a tensor without dimensions; None stands for its value at the end.
+        `x`, `generator` and `noise` are as `HierarchicalVAE.forward` takes them; `weight` is the scheduled number, a
+        tensor without dimensions; None stands for its value at the end.
         """
         return self.follow(model, x, model.noise(x, generator) if noise is None else noise, weight)
 
@@ -93,19 +87,14 @@ class Interpolated(Objective):
     The plain gradient path is used at λ = 1, and a cut one at λ = 0. With several layers each conditional KL
     scales its direct inputs once, so that every ancestor gets weight λ, and not λ to the number of hops.
 
-    Args:
-        lam: λ, from 0 to 1.
-
     Raises:
-        ValueError: if `lam` is not a number in [0, 1].
+        ValueError: if `lam`, λ, is not a number in [0, 1].
 
     Source:
         Kosiorek (2017), eqs. (7) and (9).
 
     Example:
-        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
-        >>> terms = modified(model, torch.zeros(5, 784))
-        >>> loss = -terms.elbo.mean()
+        >>> loss = -modified(HierarchicalVAE(latents=(2, 3), hidden=8), torch.zeros(5, 784)).elbo.mean()
     """
 
     lam: float

@@ -14,8 +14,7 @@ from condkl.vae import HierarchicalVAE, Terms
 class FreeBits(Objective):
     """All parameters follow ∇(R - max(A, nats) - Σ_l max(C_l, nats)), with A and C_l as means over the batch.
 
-    Args:
-        nats: how much each layer may use without a gradient against it.
+    Each layer may use so many nats without a gradient against it.
 
     Source:
         Kingma et al. (2016), with one group per layer.

@@ -14,8 +14,7 @@ from condkl.vae import HierarchicalVAE, Terms
 class KLWarmUp(Objective):
     """All parameters follow ∇(R - w(A + C)) with w rising linearly from 0 to 1.
 
-    Args:
-        until: the share of the training after which w is 1, in (0, 1].
+    It is 1 from the share `until` of the training on, in (0, 1].
 
     Source:
         Sønderby et al. (2016).
@@ -33,11 +32,9 @@ class KLWarmUp(Objective):
     def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
         """As `Objective.follow` says; the weight is w."""
         terms = model(x, noise=noise)
-        return (
-            terms
-            if weight is None
-            else Terms(terms.R, scale_gradient(terms.A, weight), scale_gradient(terms.C, weight))
-        )
+        if weight is None:
+            return terms
+        return Terms(terms.R, scale_gradient(terms.A, weight), scale_gradient(terms.C, weight))
 
     def weight(self, progress: float) -> float:
         """The weight of the KL terms."""

@@ -14,10 +14,7 @@ from condkl.vae import HierarchicalVAE, Terms
 class LambdaSchedule(Objective):
     """theta follows ∇(R - A - λC) with λ moving linearly, as from 0, eq. (9), to 1, the full gradient.
 
-    Args:
-        first: λ at the start.
-        last: λ from the share `until` of the training on.
-        until: in (0, 1].
+    λ is `first` at the start and `last` from the share `until` of the training on, in (0, 1].
 
     Example:
         >>> LambdaSchedule().weight(0.25)  # halfway to `until`

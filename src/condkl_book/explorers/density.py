@@ -10,7 +10,7 @@ from scipy.special import erf
 
 from condkl._checks import as_tensor, positive
 from condkl.hierarchical import HierarchicalGaussian
-from condkl_book.explorers.tables import Array, Axis, Control, Explorer, Panel, Series, whole_ticks
+from condkl_book.explorers.tables import Array, Axis, Explorer, Panel, Series, slider, whole_ticks
 
 F_VALUES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 BETA_VALUES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -24,23 +24,8 @@ def highest_density(F: float, beta: float, mass: float) -> Array:
     """The boundary of the smallest region of (v, u) that holds a share of eq. (1), for scalar v and u.
 
     Write s² = F²v² + β, and exp(-K/2)/(2π) for the density on the boundary. The region is
-    (u - Fv)² ≤ s²(K - v² - log s²), and it holds the mean of erf √(½(K - v² - log s²)) over v ~ N(0, 1).
-
-    Args:
-        F: the slope.
-        beta: β, above 0.
-        mass: the share, above 0 and below 1.
-
-    Returns:
-        Points (v, u) along the boundary, shape (n, 2).
-
-    Raises:
-        ValueError: if an argument is out of its range.
-
-    Example:
-        >>> circle = highest_density(F=0.0, beta=1.0, mass=0.5)  # |(v, u)|² = 2 log 2
-        >>> bool(abs((circle**2).sum(1) - 2 * math.log(2)).max() < 1e-3)
-        True
+    (u - Fv)² ≤ s²(K - v² - log s²), and it holds the mean of erf √(½(K - v² - log s²)) over v ~ N(0, 1). The points
+    (v, u) along the boundary have shape (n, 2). A ValueError says which argument is out of its range.
     """
     F, beta = float(as_tensor("F", F)), float(positive("beta", beta))
     if not 0 < mass < 1:
@@ -75,17 +60,15 @@ def density() -> Explorer:
     ours, normals, sentences = zip(*(_alone(F, beta) for F, beta in positions), strict=True)
     names = ("25, 50, 75 and 95% of the pairs", "", "", "")  # the largest region stands for all in the legend
     regions = tuple(
-        Series(name, "exact", "area", both, tuple(highest_density(F, beta, mass) for F, beta in positions))
+        Series(name, "exact", "area", both, tuple(highest_density(*position, mass) for position in positions))
         for name, mass in zip(names, MASSES, strict=True)
     )
-    alone = (
-        Series("Gaussian, same variance", "muted", "dashed", both, normals),
-        Series("u under eq. (1)", "exact", "line", both, ours),
-    )
+    gaussian = Series("Gaussian, same variance", "muted", "dashed", both, normals)
+    alone = gaussian, Series("u under eq. (1)", "exact", "line", both, ours)
     return Explorer(
         controls=(
-            Control("F", "slope F", tuple(f"{F:g}" for F in F_VALUES), F_VALUES.index(1.0)),
-            Control("beta", "variance β", tuple(f"{beta:g}" for beta in BETA_VALUES), BETA_VALUES.index(0.1)),
+            slider("F", "slope F", F_VALUES, opens=1.0),
+            slider("beta", "variance β", BETA_VALUES, opens=0.1),
         ),
         panels=(
             Panel("Joint density: nested regions of v and u that hold shares of the pairs.", V_AXIS, U_AXIS, regions),

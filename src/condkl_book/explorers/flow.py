@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from condkl._checks import positive, unit_interval
 from condkl.linear import starvation_law
-from condkl_book.explorers.tables import Array, Axis, Control, Explorer, Panel, Series
+from condkl_book.explorers.tables import Array, Axis, Control, Explorer, Panel, Series, slider
 
 R_VALUES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)
 LAMBDA_VALUES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -27,18 +27,7 @@ def trajectory(r: float, lam: float, time: Array) -> Array:
     """(log y, log E) at chosen times from y = 1, E = r for β = 1: (log y)' = 2 - 2y - 2λyE, (log E)' = -2y.
 
     The page needs well over a hundred of these. `dynamics.flow` takes about a second for each, this a hundredth of it.
-
-    Args:
-        r: the misfit E at the start, above 0.
-        lam: λ, in [0, 1].
-        time: increasing, above 0, shape (n,); the result has shape (n, 2).
-
-    Raises:
-        ValueError: if an argument is out of its range.
-
-    Example:
-        >>> trajectory(r=9.0, lam=0.0, time=np.array([1.0])).round(4).tolist()  # log 9 - 2
-        [[0.0, 0.1972]]
+    `time`, of shape (n,), increases from above 0; the result has shape (n, 2).
     """
     r, lam = float(positive("r", r)), unit_interval("lam", lam)
 
@@ -46,8 +35,8 @@ def trajectory(r: float, lam: float, time: Array) -> Array:
         y, yE = math.exp(z[0]), math.exp(z[0] + z[1])
         return [2 - 2 * y - 2 * lam * yE, -2 * y]
 
-    start = [0.0, math.log(r)]
-    return np.asarray(odeint(rates, start, np.append(0.0, time), tfirst=True, rtol=1e-9, atol=1e-9, mxstep=5000)[1:])
+    start, until = [0.0, math.log(r)], np.append(0.0, time)
+    return np.asarray(odeint(rates, start, until, tfirst=True, rtol=1e-9, atol=1e-9, mxstep=5000)[1:])
 
 
 def after_misfit_one(r: float, lam: float, time: Array) -> Array:
@@ -70,6 +59,9 @@ def kl(path: Array) -> Array:
     return np.asarray(0.5 * (np.expm1(log_y) - log_y + np.exp(log_y + log_E)))
 
 
+_law = cache(lambda r, lam: float(starvation_law(r, lam, LEVEL)))
+
+
 def times_to_level(r: float, lam: float, switched: bool) -> dict[str, float]:
     """The time until the KL is below `LEVEL`, for each way to train by its name."""
     return {
@@ -78,11 +70,6 @@ def times_to_level(r: float, lam: float, switched: bool) -> dict[str, float]:
         "Fisher step for φ": float(brentq(lambda tau: kl(fisher_step(r, np.array([tau])))[0] - LEVEL, 0, 50)),
         "your λ": 0.5 * math.log(r) + _law(1.0, lam) if switched else _law(r, lam),
     }
-
-
-@cache
-def _law(r: float, lam: float) -> float:
-    return float(starvation_law(r, lam, LEVEL))
 
 
 def flow() -> Explorer:
@@ -104,8 +91,8 @@ def flow() -> Explorer:
     )
     return Explorer(
         controls=(
-            Control("r", "misfit r at the start", tuple(f"{r:,.0f}" for r in R_VALUES), R_VALUES.index(100.0)),
-            Control("lam", "your λ", tuple(f"{lam:g}" for lam in LAMBDA_VALUES), LAMBDA_VALUES.index(1.0)),
+            slider("r", "misfit r at the start", R_VALUES, opens=100.0, form=",.0f"),
+            slider("lam", "your λ", LAMBDA_VALUES, opens=1.0),
             Control("begin", "your λ acts from", BEGINNINGS, 1, choice=True),
         ),
         panels=(

@@ -18,18 +18,7 @@ WIDTH, HEIGHT = 1120, 760
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a panel.
-
-    Attributes:
-        label: what it shows.
-        low, high: its ends.
-        ticks: the value of each tick, by its text.
-        log: whether equal distances are equal ratios.
-
-    Example:
-        >>> Axis("time", 1.0, 100.0, {"1": 1.0, "100": 100.0}, log=True).place(10.0).item()
-        0.5
-    """
+    """One axis of a panel, with the value of each tick by its text; if `log`, equal distances are equal ratios."""
 
     label: str
     low: float
@@ -52,12 +41,9 @@ def whole_ticks(low: int, high: int, step: int = 1) -> dict[str, float]:
 class Series:
     """A curve, an area or a dot at each position of the controls that it depends on.
 
-    Attributes:
-        name: its entry in the legend, none if empty.
-        colour: a key of `condkl_book.style.COLOURS`.
-        look: "line", "dashed", "dotted", "area" or "dot".
-        controls: the names of the controls that it depends on, in the order of the explorer's.
-        points: x and y, shape (n, 2), at each position; the last control runs fastest.
+    An empty name has no entry in the legend. The colour is a key of `condkl_book.style.COLOURS`, the look is "line",
+    "dashed", "dotted", "area" or "dot". `controls` are names in the explorer's order; `points` are x and y, shape
+    (n, 2), at each position, the last control running fastest.
     """
 
     name: str
@@ -88,16 +74,14 @@ class Control:
     choice: bool = False
 
 
+def slider(name: str, label: str, values: tuple[float, ...], opens: float, form: str = "g") -> Control:
+    """A slider over numbers, in a format, that opens at one of them."""
+    return Control(name, label, tuple(format(value, form) for value in values), values.index(opens))
+
+
 @dataclass(frozen=True)
 class Explorer:
-    """An interactive figure; `sentences` tells its numbers at each position, the last control running fastest.
-
-    Example:
-        >>> two, three = Control("a", "a", ("0", "1"), 1), Control("b", "b", ("0", "1", "2"), 2)
-        >>> figure = Explorer((two, three), (), ("",) * 6)
-        >>> figure.count(["a", "b"]), figure.start(), figure.start(["a"])  # a's second and b's third position
-        (6, 5, 1)
-    """
+    """An interactive figure; `sentences` tells its numbers at each position, the last control running fastest."""
 
     controls: tuple[Control, ...]
     panels: tuple[Panel, ...]
@@ -119,16 +103,10 @@ class Explorer:
 def payload(explorer: Explorer) -> dict[str, Any]:
     """What the page looks up: the texts of the controls, the sentences, and an SVG path for each curve.
 
-    Raises:
-        ValueError: if a table does not have one entry for each position of its controls.
-
-    Example:
-        >>> payload(Explorer((Control("a", "a", ("0", "1"), 0),), (), ("a is 0", "a is 1")))
-        {'values': [['0', '1']], 'sentences': ['a is 0', 'a is 1'], 'series': []}
+    A ValueError says which table does not have one entry for each position of its controls.
     """
-    names = [control.name for control in explorer.controls]
+    names, series = [control.name for control in explorer.controls], []
     _check("sentences", explorer, names, len(explorer.sentences))
-    series = []
     for panel in explorer.panels:
         for s in panel.series:
             _check(f"points of {s.name or s.colour}", explorer, s.controls, len(s.points))
@@ -138,14 +116,14 @@ def payload(explorer: Explorer) -> dict[str, Any]:
     return {"values": values, "sentences": list(explorer.sentences), "series": series}
 
 
-def svg_path(points: Array, x: Axis, y: Axis, look: str) -> str:
-    """An SVG path on the grid of a panel, thinned to what shows; lines are cut to the panel, areas are not.
+def _check(what: str, explorer: Explorer, names: Collection[str], got: int) -> None:
+    if got != (want := explorer.count(names)):
+        each = f"one for each position of {', '.join(names)}, got {got}. Let the last control run fastest."
+        raise ValueError(f"{what}: expected {want} entries, {each}")
 
-    Example:
-        >>> unit = Axis("", 0.0, 1.0, {})
-        >>> svg_path(np.array([[0.0, 0.0], [0.25, 0.25], [0.5, 0.5]]), unit, unit, "line")
-        'M0 760l560-380'
-    """
+
+def svg_path(points: Array, x: Axis, y: Axis, look: str) -> str:
+    """An SVG path on the grid of a panel, thinned to what shows; lines are cut to the panel, areas are not."""
     across, down = x.place(points[:, 0]) * WIDTH, (1 - y.place(points[:, 1])) * HEIGHT
     if look == "dot":
         return f"M{across[0]:.0f} {down[0]:.0f}h0"
@@ -168,14 +146,4 @@ def _steps(points: list[list[int]], codes: list[int]) -> Iterator[str]:
             # "l" is said once, and a minus sign parts two numbers as well as a space does: the tables are large.
             yield f"{' ' if relative and dx >= 0 else '' if relative else 'l'}{dx}{' ' if dy >= 0 else ''}{dy}"
             relative = True
-        elif code == Line.STOP:
-            return
         here = [x, y]
-
-
-def _check(what: str, explorer: Explorer, names: Collection[str], got: int) -> None:
-    if got != (want := explorer.count(names)):
-        raise ValueError(
-            f"{what}: expected {want} entries, one for each position of {', '.join(names)}, got {got}. "
-            "Let the last control run fastest."
-        )

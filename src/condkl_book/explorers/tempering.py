@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from condkl.linear import elbo_gap, exact_posterior, rho, tempered_posterior
-from condkl_book.explorers.tables import Array, Axis, Control, Explorer, Panel, Series, whole_ticks
+from condkl_book.explorers.tables import Array, Axis, Explorer, Panel, Series, slider, whole_ticks
 
 SLOPE, DATUM = 1.5, 1.3
 VARIANCES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -34,12 +34,11 @@ def tempering() -> Explorer:
         Series("", "exact", "line", two, _gaps(np.linspace(0, 1, 61).tolist(), together=61)),
         Series("", "interpolated", "dot", three, _gaps(LAMBDA_VALUES)),
     )
-    variances = tuple(f"{x:g}" for x in VARIANCES)
     return Explorer(
         controls=(
-            Control("sigma2", "variance σ² of x", variances, VARIANCES.index(0.2)),
-            Control("beta", "variance β of u", variances, VARIANCES.index(0.5)),
-            Control("lam", "your λ", tuple(f"{lam:g}" for lam in LAMBDA_VALUES), LAMBDA_VALUES.index(0.2)),
+            slider("sigma2", "variance σ² of x", VARIANCES, opens=0.2),
+            slider("beta", "variance β of u", VARIANCES, opens=0.5),
+            slider("lam", "your λ", LAMBDA_VALUES, opens=0.2),
         ),
         panels=(
             Panel("Densities of v: prior, eq. (9), exact posterior, and your λ.", V_AXIS, DENSITY_AXIS, posteriors),
