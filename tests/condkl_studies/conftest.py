@@ -8,15 +8,15 @@ import tiny
 from condkl_studies import fit_run, plans, store
 from condkl_studies.files import data_folder
 
-MNIST = data_folder() / "mnist"
+DATA = data_folder()
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """Where this test's data folder and cache lie."""
     (tmp_path / "data").mkdir()
-    for published in (MNIST, MNIST.with_name("fashion-mnist")):
-        (tmp_path / "data" / published.name).symlink_to(published)
+    for images in DATA.glob("*mnist"):
+        (tmp_path / "data" / images.name).symlink_to(images)
     monkeypatch.setenv("CONDKL_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("CONDKL_CACHE", str(tmp_path / "cache"))
     return tmp_path

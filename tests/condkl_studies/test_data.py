@@ -111,9 +111,7 @@ def test_a_truncated_file_is_found(small):
 
 def test_a_missing_file_is_named(small):
     (small / NAMES[1]).unlink()
-    with pytest.raises(
-        DataError, match=rf"{NAMES[1]}: cannot be read \(No such file.*Restore it with `git checkout -- data`"
-    ):
+    with pytest.raises(DataError, match=rf"{NAMES[1]}: cannot be read \(No such file.*Restore it with `git checkout"):
         mnist("train", small)
 
 
@@ -170,9 +168,7 @@ def test_data_sets_are_loaded_by_name_as_bytes(split, real):
 
 
 def test_unknown_data_sets_and_their_unknown_splits_are_refused():
-    with pytest.raises(
-        ValueError, match=r"data: expected one of crossed, fashion, loose, mnist, tight.*, got 'digits'"
-    ):
+    with pytest.raises(ValueError, match=r"data: expected one of .*crossed.*loose, mnist.*tight.*, got 'digits'"):
         load("digits", "train")
     for name in ("mnist", *KNOWN):
         with pytest.raises(ValueError, match="split: expected one of train, validation, test, got 'dev'"):

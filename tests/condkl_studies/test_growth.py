@@ -9,7 +9,7 @@ from dataclasses import field, make_dataclass, replace
 from pathlib import Path
 
 import pytest
-from conftest import MNIST
+from conftest import DATA
 from tiny import TINY
 
 import condkl_studies
@@ -21,8 +21,8 @@ from condkl_studies.config import config_from
 from condkl_studies.synthetic import known_model
 
 GROWN = make_dataclass("Grown", [("warmth", float, field(default=0.0))], bases=(RunConfig,), frozen=True)
-FIRST = ("controlled", "cures", "long", "main", "rates", "tuning", "weights")  # made before records could grow
-ALL = [(name, config) for name in FIRST for config in plans.study(name).configs]
+RECORDED = ("controlled", "cures", "long", "main", "rates", "tuning", "weights")
+ALL = [(name, config) for name in RECORDED for config in plans.study(name).configs]
 
 
 def grown(some, **more):
@@ -32,7 +32,7 @@ def grown(some, **more):
 @pytest.fixture
 def published(monkeypatch):
     """The records that come with the project."""
-    monkeypatch.setenv("CONDKL_DATA", str(MNIST.parent))
+    monkeypatch.setenv("CONDKL_DATA", str(DATA))
     return store.runs_folder()
 
 
@@ -44,9 +44,9 @@ def later(monkeypatch):
 
 def test_the_ids_of_the_plans_are_the_names_of_the_recorded_folders_and_every_record_reads(published):
     assert len(ALL) == 174
-    for name in FIRST:
-        ids = {some.id for some in plans.study(name).configs}
-        assert ids == {file.parent.name for file in published.glob(f"{name}/*/config.json")}
+    assert {f"{name}/{some.id}" for name, some in ALL} == {
+        str(file.parent.relative_to(published)) for name in RECORDED for file in published.glob(f"{name}/*/config.json")
+    }
     assert [store.read(name, some).config for name, some in ALL] == [some for _, some in ALL]
 
 
@@ -116,10 +116,8 @@ def test_an_edit_of_the_sources_that_changes_no_version_leaves_states_good(folde
     packages = Path(condkl_studies.__file__).parents[1]
     for file in (shutil.copytree(packages, folder / "edited") / "condkl_studies").rglob("*.py"):
         file.write_text(file.read_text("utf-8").replace('"""', '"""Edited: ', 1), "utf-8")
-    code = (
-        "import tiny; assert tiny.store.__doc__.startswith('Edited'); "
-        f"tiny.train(tiny.TINY, tiny.Path({str(cache / 'b')!r}))"
-    )
+    there = f"tiny.Path({str(cache / 'b')!r})"
+    code = f"import tiny; assert tiny.store.__doc__.startswith('Edited'); tiny.train(tiny.TINY, {there})"
     path = os.pathsep.join([str(folder / "edited"), str(Path(__file__).parent)])
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, check=True)
     assert made_by(cache / "b") == made_by(cache)
