@@ -11,13 +11,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from glob import iglob
 from pathlib import Path
 from typing import Any
 
+import yaml
 from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ErrorOnlyReporter
+from filelock import FileLock, Timeout
 
-from tools import pages, records
+from tools import records
+from tools.trace.sitecustomize import digest
 
 BOOK = Path("book")
 BUILD = BOOK / "_build"
@@ -52,12 +56,51 @@ START = time.monotonic()
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a build without a traceback; nothing half-made counts
 
 RUNNING.mkdir(parents=True, exist_ok=True)
-LOCK = records.only_one()
-PAGES = list(pages.files(BOOK))
-CHAPTERS = pages.chapters(BOOK, PAGES)
+LOCK = FileLock(".cache/build.lock")  # two builds in this folder would write the same files
+try:
+    LOCK.acquire(blocking=False)
+except Timeout:
+    print("waiting for another build in this folder", flush=True)
+    LOCK.acquire()
+
+
+def named(toc: Any) -> Iterator[str]:
+    """Find the pages that a table of contents names."""
+    for name, value in toc.items() if isinstance(toc, dict) else enumerate(toc):
+        if name in ("root", "file"):
+            yield str(value).removesuffix(".ipynb")
+        elif isinstance(value, (dict, list)):
+            yield from named(value)
+
+
+def chapters() -> Iterator[str]:
+    """Name the notebooks of the book, without suffix; say which notebooks are none of it, as JupyterLab leaves some."""
+    toc = set(named(yaml.safe_load((BOOK / "_toc.yml").read_text("utf-8"))))
+    for page in PAGES:
+        name = page.relative_to(BOOK).with_suffix("").as_posix()
+        if page.suffix == ".ipynb" and name in toc:
+            yield name
+        elif page.suffix == ".ipynb" and "/_" not in f"/{name}":
+            print(f"{page} is in no _toc.yml, so it is left out: add it there, or delete it", flush=True)
+
+
+# Hidden files are what tools left in the book, and are not found.
+FOUND = [Path(name) for name in sorted(iglob("book/**", recursive=True)) if os.path.isfile(name)]
+PAGES = [page for page in FOUND if not {"_build", "__pycache__"}.intersection(page.parts)]
 PROSE = [page for page in PAGES if page.suffix != ".ipynb"]
+CHAPTERS = list(chapters())
 ENVIRONMENT = records.environment()
 STATE = records.surroundings()
+COMMIT = subprocess.getoutput("git rev-parse HEAD 2> /dev/null")  # on the status page; empty outside a repository
+SITE_STATE = [*STATE, COMMIT, *map(str, PROSE), *CHAPTERS]
+
+
+def copied(copies: dict[Path, Path]) -> records.Inputs:
+    """Copy files; return the digests of the copies, since a file may change meanwhile."""
+    for page, copy in copies.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(page, copy)
+    return {f"content {page}": digest("content", str(copy)) for page, copy in copies.items()}
 
 
 def execute(name: str) -> TaskFailed | None:
@@ -66,11 +109,8 @@ def execute(name: str) -> TaskFailed | None:
     log, trace = RUNNING / f"{name}.log", RUNNING / f"{name}.trace"
     records.forget(name)
     shutil.rmtree(SITE, ignore_errors=True)  # from now on it would show what is no longer so
-    for folder in (copy.parent, target.parent):
-        folder.mkdir(parents=True, exist_ok=True)
     trace.unlink(missing_ok=True)
-    raw = source.read_bytes()
-    copy.write_bytes(raw)
+    inputs = copied({source: copy})
     print(f"executing {source}", flush=True)
     # The epoch keeps the date out of the figures.
     environment = ENVIRONMENT | {"CHAPTER_TRACE": str(trace.resolve()), "SOURCE_DATE_EPOCH": "0"}
@@ -81,16 +121,11 @@ def execute(name: str) -> TaskFailed | None:
     if code:
         print(f"{said}\nmake: {source} failed (above); its outputs up to there are in {copy}", file=sys.stderr)
         return TaskFailed(f"{source} failed", report=False)
-    inputs = records.traced(trace) | {f"content {source}": records.sha256(raw)}
+    target.parent.mkdir(parents=True, exist_ok=True)
     copy.replace(target)
-    records.keep(name, target, inputs, STATE)
+    records.keep(name, target, records.traced(trace) | inputs, STATE)
     print(f"{source}: {said.strip().splitlines()[-1]}", flush=True)
     return None
-
-
-def site_state() -> list[str]:
-    """List what the site shows besides contents: its files, and the commit."""
-    return [*STATE, records.commit(), *map(str, PROSE), *CHAPTERS]
 
 
 def build() -> TaskFailed | None:
@@ -99,19 +134,13 @@ def build() -> TaskFailed | None:
     Sphinx's own increments leave stale sidebars, glued numbers and removed pages behind, and forget the warnings of the
     failed build before; a whole build takes seconds. jupyter-book has no `python -m`.
     """
-    source, trace, state = BUILD / "source", (BUILD / "site.trace").resolve(), site_state()
+    source, trace = BUILD / "source", (BUILD / "site.trace").resolve()
     records.forget("site")
     for folder in (SITE, source, BUILD / "sphinx"):
         shutil.rmtree(folder, ignore_errors=True)
     trace.unlink(missing_ok=True)
     copies = {page: source / page.relative_to(BOOK) for page in PROSE}
-    copies |= {EXECUTED / f"{name}.ipynb": source / f"{name}.ipynb" for name in CHAPTERS}
-    inputs: records.Inputs = {}
-    for page, copy in copies.items():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        raw = page.read_bytes()
-        copy.write_bytes(raw)
-        inputs[f"content {page}"] = records.sha256(raw)
+    inputs = copied(copies | {EXECUTED / f"{name}.ipynb": source / f"{name}.ipynb" for name in CHAPTERS})
     print("building the site", flush=True)
     command = [sys.executable, *JUPYTER_BOOK, str(source), "--path-output", str(BUILD / "sphinx")]
     with (BUILD / "site.log").open("wb") as log:  # warnings go to stderr
@@ -119,7 +148,7 @@ def build() -> TaskFailed | None:
     if code:
         return TaskFailed("the site has errors (above)", report=False)
     (BUILD / "sphinx/_build/html").replace(SITE)
-    records.keep("site", SITE / "index.html", records.traced(trace) | inputs, state)
+    records.keep("site", SITE / "index.html", records.traced(trace) | inputs, SITE_STATE)
     return None
 
 
@@ -138,7 +167,7 @@ def task_chapter() -> Iterator[dict[str, Any]]:
 
 def task_site() -> dict[str, Any]:
     """Build the site, if every chapter is executed."""
-    return task(build, [], ["site", SITE / "index.html", site_state()], task_dep=["chapter"])
+    return task(build, [], ["site", SITE / "index.html", SITE_STATE], task_dep=["chapter"])
 
 
 def task_book() -> dict[str, Any]:
