@@ -1,4 +1,4 @@
-"""Takes a figure, named as its cell names it, out of an executed chapter: `python tools/picture.py CHAPTER NAME PNG`."""
+"""Takes a figure, by its cell's name for it, out of an executed chapter: `python tools/picture.py CHAPTER NAME PNG`."""
 
 import base64
 import json

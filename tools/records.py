@@ -4,19 +4,17 @@ import functools
 import json
 import os
 import platform
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
 
 from tools.trace.sitecustomize import ROOT, digest
 
-RECORDS = Path("book/_build/records")
-SETTINGS = Path(ROOT, ".cache/settings")
-KERNEL = "kernel-of-this-book"
-KERNEL_COMMAND = "-m ipykernel_launcher --HistoryManager.enabled=False -f {connection_file}"
-THREADS = [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")]
-DROPPED = ("PYTHON", "PYTEST", "PYDEVD", "JUPYTER", "IPYTHON", "MPL", "MATPLOTLIB", "SOURCE_DATE_EPOCH")
-KEPT = {"PYTHONPATH", "PYTHONNOUSERSITE", "PYTHONUSERBASE"}  # where the packages are
+RECORDS = Path(ROOT, "book/_build/records")
+SETTINGS = os.path.join(ROOT, ".cache", "settings")
+# The reader's own settings, but not where the packages are.
+OWN = re.compile("PYTHON(?!NOUSERSITE|USERBASE)|PYTEST|PYDEVD|JUPYTER|IPYTHON|MPL|MATPLOTLIB|SOURCE_DATE_EPOCH")
 
 Inputs = dict[str, str | None]
 
@@ -29,51 +27,44 @@ def surroundings() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a build, without the reader's own settings, and make the kernel that runs in it.
+    """Return the environment of a build, without the reader's own settings.
 
     The own library stands before one that is installed: an environment may belong to another copy of the project.
     """
-    kernel = {
-        "argv": [sys.executable, *KERNEL_COMMAND.split()],
-        "display_name": "Python of this book",
-        "language": "python",
-        "env": {"BOOK_TRACE": "${CHAPTER_TRACE}"},  # the kernel is traced, not what starts it
-    }
-    (SETTINGS / "kernels" / KERNEL).mkdir(parents=True, exist_ok=True)
-    (SETTINGS / "kernels" / KERNEL / "kernel.json").write_text(json.dumps(kernel))
-    kept = {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith(DROPPED)}
+    kept = {name: value for name, value in os.environ.items() if not OWN.match(name)}
     paths = [os.path.join(ROOT, "tools", "trace"), os.path.join(ROOT, "src"), os.environ.get("PYTHONPATH")]
-    own = dict.fromkeys(("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"), str(SETTINGS))
-    return dict.fromkeys(THREADS, "1") | kept | own | {
+    return kept | {
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # its notice would stand in every chapter's log
         "MATPLOTLIBRC": os.devnull,
-        "MPLCONFIGDIR": str(SETTINGS / "matplotlib"),
-    }  # fmt: skip
+        "MPLCONFIGDIR": os.path.join(SETTINGS, "matplotlib"),
+        "JUPYTER_PATH": os.path.join(ROOT, "tools"),  # its kernel is traced, but not what starts it
+        **dict.fromkeys(("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"), SETTINGS),
+    }
 
 
-def traced(trace: Path) -> Inputs:
-    """Read a trace. What was read twice and differed counts as changed since."""
-    found: Inputs = {}
-    for line in trace.read_text("ascii").splitlines():
-        kind, name, value = json.loads(line)
-        if found.setdefault(f"{kind} {name}", value) != value:
-            found[f"{kind} {name}"] = "changed during the build"
-    return found
+def forget(name: str) -> str:
+    """Take back that something was built, before it is built again; return where to trace that."""
+    RECORDS.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
+    for end in ("json", "trace"):
+        (RECORDS / f"{name}.{end}").unlink(missing_ok=True)
+    return str(RECORDS / f"{name}.trace")
 
 
 def keep(name: str, target: Path, inputs: Inputs, state: list[str]) -> None:
-    """Record that `target` was built from those inputs. The record gets its name when it is whole."""
+    """Record that `target` was built from those inputs and what was traced. The record gets its name when it is whole.
+
+    What was read twice and differed counts as changed since.
+    """
+    found: Inputs = {}
+    for line in (RECORDS / f"{name}.trace").read_text("ascii").splitlines():
+        kind, path, value = json.loads(line)
+        if found.setdefault(f"{kind} {path}", value) != value:
+            found[f"{kind} {path}"] = "changed during the build"
+    record = {"target": digest("content", str(target)), "state": state, "inputs": found | inputs}
     partial = RECORDS / f"{name}.partial"
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    record = {"target": digest("content", str(target)), "state": state, "inputs": inputs}
     partial.write_text(json.dumps(record, indent=1))
     partial.replace(RECORDS / f"{name}.json")
-
-
-def forget(name: str) -> None:
-    """Take back that a target was built, before it is built again."""
-    (RECORDS / f"{name}.json").unlink(missing_ok=True)
 
 
 @functools.cache

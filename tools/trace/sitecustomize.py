@@ -8,9 +8,9 @@ becomes a line there. A line is written at once, so that a killed process loses 
 import hashlib
 import json
 import os
+import re
 import sys
 import threading
-from collections.abc import Callable
 from importlib.machinery import PathFinder, SourceFileLoader
 from importlib.util import module_from_spec, source_from_cache
 from typing import Any
@@ -18,9 +18,8 @@ from typing import Any
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 # The data folder may lie elsewhere.
 ROOTS = ROOT, os.path.realpath(os.path.expanduser(os.environ.get("CONDKL_DATA") or ROOT))
-# What tools write. The versions of the packages are compared elsewhere.
-SKIPPED = {".venv", ".git", ".cache", "_build", "node_modules", "site-packages"}
-SKIPPED_ENDS = (".egg-info", ".dist-info")
+# What lies outside, and what tools write. The versions of the packages are compared elsewhere.
+SKIPPED = re.compile(r"(^|/)(\.\.|\.venv|\.git|\.cache|_build|node_modules|site-packages|[^/]*\.(egg|dist)-info)(/|$)")
 
 
 def digest(kind: str, path: str) -> str | None:
@@ -46,11 +45,9 @@ def key(path: str) -> str | None:
     """
     for candidate in (os.path.abspath(path), os.path.realpath(path)):
         for root in ROOTS:
-            if (candidate + os.sep).startswith(root + os.sep):
-                inside = os.path.relpath(candidate, root)
-                parts = inside.split(os.sep)
-                if not SKIPPED.intersection(parts) and not any(part.endswith(SKIPPED_ENDS) for part in parts):
-                    return inside if root == ROOT else candidate
+            inside = os.path.relpath(candidate, root)
+            if not SKIPPED.search(inside):
+                return inside if root == ROOT else candidate
     return None
 
 
@@ -77,9 +74,8 @@ def install(trace: str) -> None:
             name = key(path)
             if name is not None and (kind, name) not in seen:
                 seen.add((kind, name))
-                line = json.dumps([kind, name, digest(kind, path)]) + "\n"
                 with open(trace, "ab", buffering=0) as file:
-                    file.write(line.encode())
+                    file.write(json.dumps([kind, name, digest(kind, path)]).encode() + b"\n")
         except (TypeError, ValueError):  # no path: the call itself says so
             return
         finally:
@@ -89,12 +85,13 @@ def install(trace: str) -> None:
         if event == "open":
             if reads(arguments[1], arguments[2]):
                 note("content", arguments[0])
-        elif event in ("os.listdir", "os.scandir"):
-            # To find one module, an import lists the folder: the modules beside it are no matter.
-            if not str(sys._getframe(1).f_globals.get("__name__")).startswith("importlib"):
-                note("names", arguments[0])
+        # To find one module, an import lists the folder: the modules beside it are no matter.
+        elif event in ("os.listdir", "os.scandir") and not str(sys._getframe(1).f_globals.get("__name__")).startswith(
+            "importlib"
+        ):
+            note("names", arguments[0])
 
-    def watched(original: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+    def watched(original: Any) -> Any:
         def ask(path: Any, **options: Any) -> os.stat_result:
             if options.get("dir_fd") is None:
                 note("exists", path)
