@@ -11,20 +11,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from glob import iglob
 from pathlib import Path
 from typing import Any
 
 from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ErrorOnlyReporter
+from filelock import FileLock, Timeout
+from sphinx_external_toc.parsing import parse_toc_yaml
 
-from tools import pages, records
+from tools import records
+from tools.trace.sitecustomize import digest
 
 BOOK = Path("book")
 BUILD = BOOK / "_build"
 EXECUTED, SITE = BUILD / "executed", BUILD / "html"
 RUNNING = Path(".cache/running")  # not under _build, where nbmake refuses to look
-NBMAKE = f"--nbmake --overwrite --nbmake-kernel={records.KERNEL} --nbmake-timeout=600 -p no:cacheprovider -q".split()
+NBMAKE = ["--nbmake", "--overwrite", "--nbmake-kernel=kernel-of-this-book", "--nbmake-timeout=600"]
 JUPYTER_BOOK = ["-c", "from jupyter_book.cli.main import main; main()", "build", "-q", "-W", "-n", "--keep-going"]
+
+
+SHOWN: dict[str, Any] = {"io": {"capture": False}}  # what a task prints
 
 
 class Reporter(ErrorOnlyReporter):  # type: ignore[misc]
@@ -39,7 +46,6 @@ class Reporter(ErrorOnlyReporter):  # type: ignore[misc]
 
 
 DOIT_CONFIG = {
-    "default_tasks": ["book"],
     "reporter": Reporter,
     "continue": True,  # one failed chapter does not hide another
     "par_type": "thread",
@@ -52,45 +58,63 @@ START = time.monotonic()
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a build without a traceback; nothing half-made counts
 
 RUNNING.mkdir(parents=True, exist_ok=True)
-LOCK = records.only_one()
-PAGES = list(pages.files(BOOK))
-CHAPTERS = pages.chapters(BOOK, PAGES)
+LOCK = FileLock(".cache/build.lock")  # two builds in this folder would write the same files
+try:
+    LOCK.acquire(blocking=False)
+except Timeout:
+    print("waiting for another build in this folder", flush=True)
+    LOCK.acquire()
+
+
+def chapters() -> Iterator[str]:
+    """Name the notebooks of the book, without suffix; say which notebooks are none of it, as JupyterLab leaves some."""
+    toc = {name.removesuffix(".ipynb") for name in parse_toc_yaml(BOOK / "_toc.yml")}
+    for page in (page for page in PAGES if page.suffix == ".ipynb"):
+        name = page.relative_to(BOOK).with_suffix("").as_posix()
+        if name in toc:
+            yield name
+        elif "/_" not in f"/{name}":
+            print(f"{page} is in no _toc.yml, so it is left out: add it there, or delete it", flush=True)
+
+
+# Hidden files are what tools left in the book, and are not found.
+FOUND = [Path(name) for name in sorted(iglob("book/**", recursive=True)) if os.path.isfile(name)]
+PAGES = [page for page in FOUND if not {"_build", "__pycache__"}.intersection(page.parts)]
 PROSE = [page for page in PAGES if page.suffix != ".ipynb"]
+CHAPTERS = list(chapters())
 ENVIRONMENT = records.environment()
 STATE = records.surroundings()
+COMMIT = subprocess.getoutput("git rev-parse HEAD 2> /dev/null")  # on the status page; empty outside a repository
+SITE_STATE = [*STATE, COMMIT, *map(str, PROSE), *CHAPTERS]
+
+
+def copied(copies: dict[Path, Path]) -> records.Inputs:
+    """Copy files; return the digests of the copies, since a file may change meanwhile."""
+    for page, copy in copies.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(page, copy)
+    return {f"content {page}": digest("content", str(copy)) for page, copy in copies.items()}
 
 
 def execute(name: str) -> TaskFailed | None:
     """Execute a chapter. The copy moves into place only when all its cells ran."""
-    source, copy, target = BOOK / f"{name}.ipynb", RUNNING / f"{name}.ipynb", EXECUTED / f"{name}.ipynb"
-    log, trace = RUNNING / f"{name}.log", RUNNING / f"{name}.trace"
-    records.forget(name)
-    shutil.rmtree(SITE, ignore_errors=True)  # from now on it would show what is no longer so
-    for folder in (copy.parent, target.parent):
-        folder.mkdir(parents=True, exist_ok=True)
-    trace.unlink(missing_ok=True)
-    raw = source.read_bytes()
-    copy.write_bytes(raw)
-    print(f"executing {source}", flush=True)
+    source, copy, target = (folder / f"{name}.ipynb" for folder in (BOOK, RUNNING, EXECUTED))
     # The epoch keeps the date out of the figures.
-    environment = ENVIRONMENT | {"CHAPTER_TRACE": str(trace.resolve()), "SOURCE_DATE_EPOCH": "0"}
-    command = [sys.executable, "-m", "pytest", *NBMAKE, str(copy)]
-    with log.open("wb") as out:
-        code = subprocess.run(command, env=environment, stdout=out, stderr=subprocess.STDOUT, check=False).returncode
-    said = log.read_text("utf-8", "replace")
-    if code:
+    environment = ENVIRONMENT | {"CHAPTER_TRACE": records.forget(name), "SOURCE_DATE_EPOCH": "0"}
+    shutil.rmtree(SITE, ignore_errors=True)  # from now on it would show what is no longer so
+    inputs = copied({source: copy})
+    print(f"executing {source}", flush=True)
+    command = [sys.executable, "-m", "pytest", *NBMAKE, "-p", "no:cacheprovider", "-q", str(copy)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    said = done.stdout.decode("utf-8", "replace").strip()
+    if done.returncode:
         print(f"{said}\nmake: {source} failed (above); its outputs up to there are in {copy}", file=sys.stderr)
         return TaskFailed(f"{source} failed", report=False)
-    inputs = records.traced(trace) | {f"content {source}": records.sha256(raw)}
+    target.parent.mkdir(parents=True, exist_ok=True)
     copy.replace(target)
     records.keep(name, target, inputs, STATE)
-    print(f"{source}: {said.strip().splitlines()[-1]}", flush=True)
+    print(f"{source}: {said.splitlines()[-1]}", flush=True)
     return None
-
-
-def site_state() -> list[str]:
-    """List what the site shows besides contents: its files, and the commit."""
-    return [*STATE, records.commit(), *map(str, PROSE), *CHAPTERS]
 
 
 def build() -> TaskFailed | None:
@@ -99,49 +123,39 @@ def build() -> TaskFailed | None:
     Sphinx's own increments leave stale sidebars, glued numbers and removed pages behind, and forget the warnings of the
     failed build before; a whole build takes seconds. jupyter-book has no `python -m`.
     """
-    source, trace, state = BUILD / "source", (BUILD / "site.trace").resolve(), site_state()
-    records.forget("site")
+    source, environment = BUILD / "source", ENVIRONMENT | {"BOOK_TRACE": records.forget("site")}
     for folder in (SITE, source, BUILD / "sphinx"):
         shutil.rmtree(folder, ignore_errors=True)
-    trace.unlink(missing_ok=True)
     copies = {page: source / page.relative_to(BOOK) for page in PROSE}
-    copies |= {EXECUTED / f"{name}.ipynb": source / f"{name}.ipynb" for name in CHAPTERS}
-    inputs: records.Inputs = {}
-    for page, copy in copies.items():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        raw = page.read_bytes()
-        copy.write_bytes(raw)
-        inputs[f"content {page}"] = records.sha256(raw)
+    inputs = copied(copies | {EXECUTED / f"{name}.ipynb": source / f"{name}.ipynb" for name in CHAPTERS})
     print("building the site", flush=True)
     command = [sys.executable, *JUPYTER_BOOK, str(source), "--path-output", str(BUILD / "sphinx")]
     with (BUILD / "site.log").open("wb") as log:  # warnings go to stderr
-        code = subprocess.run(command, env=ENVIRONMENT | {"BOOK_TRACE": str(trace)}, stdout=log, check=False).returncode
+        code = subprocess.run(command, env=environment, stdout=log, check=False).returncode
     if code:
         return TaskFailed("the site has errors (above)", report=False)
     (BUILD / "sphinx/_build/html").replace(SITE)
-    records.keep("site", SITE / "index.html", records.traced(trace) | inputs, state)
+    records.keep("site", SITE / "index.html", inputs, SITE_STATE)
     return None
-
-
-def task(action: Any, arguments: list[Any], fresh: list[Any] | None, **more: Any) -> dict[str, Any]:
-    """Write a task as doit reads it."""
-    check = {"uptodate": [(records.fresh, fresh)]} if fresh else {}
-    return {"actions": [(action, arguments)], "io": {"capture": False}, **check, **more}
 
 
 def task_chapter() -> Iterator[dict[str, Any]]:
     """Execute the chapters that need it."""
-    yield {"name": None, "doc": "the executed chapters"}
     for name in CHAPTERS:
-        yield task(execute, [name], [name, EXECUTED / f"{name}.ipynb", STATE], name=name)
+        needed = records.fresh, [name, EXECUTED / f"{name}.ipynb", STATE]
+        yield SHOWN | {"name": name, "actions": [(execute, [name])], "uptodate": [needed]}
 
 
 def task_site() -> dict[str, Any]:
     """Build the site, if every chapter is executed."""
-    return task(build, [], ["site", SITE / "index.html", site_state()], task_dep=["chapter"])
+    needed = records.fresh, ["site", SITE / "index.html", SITE_STATE]
+    return SHOWN | {"actions": [build], "uptodate": [needed], "task_dep": ["chapter"]}
 
 
 def task_book() -> dict[str, Any]:
     """Say where the site is, and how long it took."""
-    message = f"{SITE / 'index.html'} ({{:.0f}} s)"
-    return task(lambda: print(message.format(time.monotonic() - START), flush=True), [], None, task_dep=["site"])
+
+    def show() -> None:
+        print(f"{SITE / 'index.html'} ({time.monotonic() - START:.0f} s)", flush=True)
+
+    return SHOWN | {"actions": [show], "task_dep": ["site"]}

@@ -47,13 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(entries: dict[str, Entry], problem: Problem, options: argparse.Namespace, cores: list[int]) -> dict[str, Any]:
-    """The whole contest: compare losses, race, print; returns the record.
+    """The whole contest, a worker on each core: compare losses, race, print; returns the record.
 
-    Args:
-        entries: who is to take part. Those whose package is missing are named in the tables.
-        problem: what they train.
-        options: `rounds`, `steps` and `draws`.
-        cores: one for each worker.
+    Those of the entries whose package is missing are named in the tables.
     """
     started = datetime.now(UTC).isoformat(timespec="seconds")
     absent = {name: why for name, entry in entries.items() if (why := entry.missing())}

@@ -3,8 +3,9 @@
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -16,8 +17,7 @@ from benchmarks.workers import Turn, Worker
 STANDARD_ERRORS = 4.5  # by which the losses of two contestants may differ
 _WARM_UP = 20  # steps, where a single one is the unit
 
-#: The workers of each contestant, by its name.
-Crews = dict[str, list[Worker]]
+Crews = dict[str, list[Worker]]  # the workers of each contestant, by its name
 
 
 class UnfairError(RuntimeError):
@@ -26,23 +26,14 @@ class UnfairError(RuntimeError):
 
 @dataclass(frozen=True)
 class Lap:
-    """A contestant's turn in one round.
-
-    Attributes:
-        round: from 0.
-        contestant: its name.
-        workers: how many trained at once.
-        steps: of each of them.
-        seconds: from the first worker's start to the last one's end.
-        cpu_share: the part of its time in which the worker that waited most had its core.
-    """
+    """A contestant's turn in one round, the first of which is round 0."""
 
     round: int
     contestant: str
-    workers: int
-    steps: int
-    seconds: float
-    cpu_share: float
+    workers: int  # that trained at once
+    steps: int  # of each of them
+    seconds: float  # from the first worker's start to the last one's end
+    cpu_share: float  # the part of its time in which the worker that waited most had its core
 
     @property
     def rate(self) -> float:
@@ -53,45 +44,36 @@ class Lap:
 @contextmanager
 def crews(entries: Mapping[str, Entry], problem: Problem, cores: Sequence[int]) -> Iterator[Crews]:
     """A worker on each of the cores for each contestant, ready to be asked; they end with the context."""
-    made: Crews = {}
-    try:
-        for name, entry in entries.items():
-            made[name] = [Worker(entry, seed, core) for seed, core in enumerate(cores)]
+    with ExitStack() as stack:
+        made = {
+            name: [stack.enter_context(closing(Worker(entry, seed, core))) for seed, core in enumerate(cores)]
+            for name, entry in entries.items()
+        }
         for workers in tqdm(made.values(), desc="starting", unit="contestant"):
             together(workers, "make", problem)
         yield made
-    finally:
-        for worker in itertools.chain.from_iterable(made.values()):
-            worker.close()
 
 
-def together(workers: Sequence[Worker], method: str, argument: Problem | int) -> list[Turn]:
+def together(workers: Sequence[Worker], method: str, *arguments: Any) -> list[Any]:
     """Ask the same of all of them at once; returns their answers."""
     for worker in workers:
-        worker.ask(method, argument)
+        worker.ask(method, *arguments)
     return [worker.answer() for worker in workers]
 
 
 def compare_losses(made: Crews, problem: Problem, draws: int) -> pd.DataFrame:
     """The loss of every contestant at its weights on the same batch, each at its own draws of the latents.
 
-    Returns:
-        For each name `loss`, the mean in nats an image over the draws, and `standard_error`. Yardsticks are left out.
+    For each name `loss`, the mean in nats an image over the draws, and `standard_error`. Yardsticks are left out.
     """
-    values = {}
-    for name, (worker, *_) in tqdm(made.items(), desc="losses", unit="contestant"):
-        worker.ask("losses", problem.batch, draws)
-        values[name] = worker.answer()
+    asked = tqdm(made.items(), desc="losses", unit="contestant")
+    values = {name: together(workers[:1], "losses", problem.batch, draws)[0] for name, workers in asked}
     found = pd.DataFrame({name: column for name, column in values.items() if len(column)})
     return pd.DataFrame({"loss": found.mean(), "standard_error": found.sem()})
 
 
 def check_losses(table: pd.DataFrame) -> None:
-    """Check that all losses of the table, as `compare_losses` gives it, agree within 4.5 standard errors.
-
-    Raises:
-        UnfairError: if two do not; the message names them.
-    """
+    """Raise `UnfairError`, which names them, if two losses of the table are more than 4.5 standard errors apart."""
     for one, other in itertools.combinations(table.index, 2):
         gap = abs(table.loss[one] - table.loss[other])
         error = math.hypot(table.standard_error[one], table.standard_error[other])
@@ -104,11 +86,7 @@ def check_losses(table: pd.DataFrame) -> None:
 
 
 def check_training(before: pd.DataFrame, after: pd.DataFrame) -> None:
-    """Check that every contestant's loss fell, by more than 4.5 standard errors, from one table to the other.
-
-    Raises:
-        UnfairError: if one did not; the message names it.
-    """
+    """Raise `UnfairError`, which names it, if a contestant's loss did not fall by more than 4.5 standard errors."""
     for name in before.index:
         fall = before.loss[name] - after.loss[name]
         if not fall > STANDARD_ERRORS * math.hypot(before.standard_error[name], after.standard_error[name]):
@@ -127,19 +105,17 @@ def warm_up(made: Crews, entries: Mapping[str, Entry], problem: Problem) -> None
 def race(made: Crews, rounds: int, steps: int) -> list[Lap]:
     """Every contestant's laps: in each round all of them in one worker, then all of them in all their workers.
 
-    While one trains, the others wait. Each round begins with the next contestant, so that none has the same place
-    in all of them.
+    While one trains, the others wait. Each round begins with the next contestant: none has the same place in all.
     """
     names, sizes = list(made), [1, max(map(len, made.values()))]
-    turns = [
-        (at, size, names[(at + i) % len(names)]) for at in range(rounds) for size in sizes for i in range(len(names))
-    ]
-    return [lap(at, name, made[name][:size], steps) for at, size, name in tqdm(turns, "laps", unit="lap")]
+    turns = tqdm(list(itertools.product(range(rounds), sizes, range(len(names)))), "laps", unit="lap")
+    rotated = ((at, size, names[(at + place) % len(names)]) for at, size, place in turns)
+    return [lap(at, name, made[name][:size], steps) for at, size, name in rotated]
 
 
 def lap(number: int, name: str, workers: Sequence[Worker], steps: int) -> Lap:
     """One lap: all `workers` start at once, and it ends with the last of them."""
-    turns = together(workers, "advance", steps)
+    turns: list[Turn] = together(workers, "advance", steps)
     seconds = max(turn.end for turn in turns) - min(turn.start for turn in turns)
     share = min(turn.cpu / (turn.end - turn.start) for turn in turns)
     return Lap(number, name, len(workers), steps, seconds, share)

@@ -20,29 +20,20 @@ class Contestant(Protocol):
     def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
         """The loss it trains on at its weights, on bytes of 0 and 1, shape (n, pixels), at draws of the latents.
 
-        Returns:
-            The negative ELBO in nats, mean over the images, shape (draws,); empty for a yardstick.
+        It is the negative ELBO in nats, mean over the images, shape (draws,); empty for a yardstick.
         """
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A contestant before its process.
+    """A contestant before its process."""
 
-    Attributes:
-        label: its name in tables.
-        target: its class, "module:name".
-        package, module: what it needs beyond this library's dependencies, as pip and as Python name it.
-        windowed: whether it takes a whole window at once, so that a window is what warms it up.
-        options: further arguments of its class.
-    """
-
-    label: str
-    target: str
-    package: str = ""
-    module: str = ""
-    windowed: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
+    label: str  # in tables
+    target: str  # its class, "module:name"
+    package: str = ""  # what it needs beyond this library's dependencies, as pip names it
+    module: str = ""  # and as Python does
+    windowed: bool = False  # whether it takes a whole window at once, so that a window is what warms it up
+    options: Mapping[str, Any] = field(default_factory=dict)  # further arguments of its class
 
     def make(self, problem: Problem, seed: int) -> Contestant:
         """The contestant itself; imports what it needs."""

@@ -11,32 +11,21 @@ import numpy as np
 WINDOW = 500  # steps whose randomness is drawn ahead, as in the studies
 NETWORKS = ("q_v", "q_u", "p_u", "p_x")
 
-#: Weights, shape (outputs, inputs), and biases, shape (outputs,).
-Layer = tuple[np.ndarray, np.ndarray]
+Layer = tuple[np.ndarray, np.ndarray]  # weights, shape (outputs, inputs), and biases, shape (outputs,)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A two-layer model before training, and its images.
+    """A two-layer model before training, and its images."""
 
-    Attributes:
-        weights: the state of `HierarchicalVAE`, by name.
-        latents, hidden: sizes, as `HierarchicalVAE` takes them.
-        images: grey levels as bytes, shape (n, pixels).
-        batch: the binary images on which losses are compared, bytes of 0 and 1, shape (batch_size, pixels).
-        window: how many steps are taken at once where the randomness is drawn ahead.
-        batch_size: images a step.
-        learning_rate: Adam's.
-    """
-
-    weights: dict[str, np.ndarray]
-    latents: tuple[int, int]
+    weights: dict[str, np.ndarray]  # the state of `HierarchicalVAE`, by name
+    latents: tuple[int, int]  # sizes, as `HierarchicalVAE` takes them
     hidden: tuple[int, int]
-    images: np.ndarray
-    batch: np.ndarray
-    window: int = WINDOW
+    images: np.ndarray  # grey levels as bytes, shape (n, pixels)
+    batch: np.ndarray  # on which losses are compared: bytes of 0 and 1, shape (batch_size, pixels)
+    window: int = WINDOW  # how many steps are taken at once where the randomness is drawn ahead
     batch_size: int = 100
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # Adam's
 
 
 def make_problem(
@@ -78,8 +67,8 @@ def layers(problem: Problem, network: str) -> list[Layer]:
 def flops_per_step(problem: Problem) -> int:
     """Floating-point operations in the matrix products of a step: a multiplication and an addition each.
 
-    Every weight takes part in one product forward and in one for its own gradient, and, unless it multiplies the
-    image, in a third one for the gradient of its input.
+    Every weight takes part in one product forward, one for its own gradient and, unless it multiplies the image, one
+    for the gradient of its input.
     """
     matrices = [value for value in problem.weights.values() if value.ndim == 2]
     on_images = [first_parts(problem, name)[0] for name in ("q_v", "q_u")]

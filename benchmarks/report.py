@@ -17,17 +17,11 @@ TOO_BUSY = 0.95  # a worker that had its core for a smaller part of its time was
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a needed ratio holds.
-
-    Attributes:
-        contestant: its name.
-        needed: our rate over its rate with two workers, at least.
-        ratio, low, high: median, least and largest over the rounds; None if one of the two did not take part.
-    """
+    """Whether a needed ratio, our rate over that of `contestant` with two workers, holds."""
 
     contestant: str
     needed: float
-    ratio: float | None
+    ratio: float | None  # the median over the rounds; None if one of the two did not take part
     low: float | None
     high: float | None
 
@@ -47,13 +41,11 @@ def rates(laps: Sequence[Lap]) -> pd.DataFrame:
 def summary(laps: Sequence[Lap]) -> pd.DataFrame:
     """For each number of workers and each contestant: `median`, `min` and `max` of its rate, and `ours_over_it`.
 
-    The ratio is the median over the rounds of the ratio within a round, in which both met the same machine. It is
-    missing where ours did not take part.
+    This is the median over the rounds of the ratio within a round, in which both met the same machine, or NaN.
     """
     found = rates(laps)
-    table = found.agg(["median", "min", "max"]).T
-    table["ours_over_it"] = pd.Series({key: _ratios(found, *key).median() for key in found.columns}, dtype=float)
-    return table
+    ratios = pd.Series({key: _ratios(found, *key).median() for key in found.columns}, dtype=float)
+    return found.agg(["median", "min", "max"]).T.assign(ours_over_it=ratios)
 
 
 def verdicts(laps: Sequence[Lap]) -> list[Verdict]:
@@ -103,10 +95,8 @@ def yardstick_text(table: pd.DataFrame, flops: int) -> str:
     if not (limit := median.get((1, YARDSTICK))):
         return ""
     reached = f"; ours reaches {median[1, OURS] / limit:.0%} of that" if (1, OURS) in median else ""
-    return (
-        f"sgemm, one thread: {limit * flops / 1e9:.1f} GFLOP/s; the products of a step, {flops / 1e9:.3f} GFLOP, "
-        f"would allow {limit:.0f} steps/s{reached}"
-    )
+    allowed = f"the products of a step, {flops / 1e9:.3f} GFLOP, would allow {limit:.0f} steps/s"
+    return f"sgemm, one thread: {limit * flops / 1e9:.1f} GFLOP/s; {allowed}{reached}"
 
 
 def record(table: pd.DataFrame, laps: Sequence[Lap], given: Sequence[Verdict]) -> dict[str, Any]:

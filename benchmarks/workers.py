@@ -6,11 +6,11 @@ import signal
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
-from benchmarks.contestants import Contestant, Entry
+from benchmarks.contestants import Entry
 
 ONE_THREAD = {f"{name}_THREADS": "1" for name in ("OMP_NUM", "MKL_NUM", "OPENBLAS_NUM", "TORCHINDUCTOR_COMPILE")} | {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
@@ -23,18 +23,12 @@ class WorkerError(RuntimeError):
     """A contestant raised an error, or its process died; the message names it and holds the traceback."""
 
 
-@dataclass(frozen=True)
-class Turn:
-    """One stretch of training in one worker.
-
-    Attributes:
-        start, end: on the clock that all processes of the machine share, seconds.
-        cpu: seconds of processor time. Much less than `end - start` says that something else had the core.
-    """
+class Turn(NamedTuple):
+    """One stretch of training in one worker: seconds, start and end on the clock that all processes share."""
 
     start: float
     end: float
-    cpu: float
+    cpu: float  # processor time; much less than end - start says that something else had the core
 
 
 class Worker:
@@ -45,13 +39,8 @@ class Worker:
         self._label = entry.label
         self._connection, other = context.Pipe()
         self._process = context.Process(target=serve, args=(other, entry, seed, core), daemon=True)
-        before = dict(os.environ)
-        os.environ.update(ONE_THREAD)  # read when a library is imported, which is before any code of ours runs
-        try:
+        with patch.dict(os.environ, ONE_THREAD):  # read when a library is imported: before any code of ours runs
             self._process.start()
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
         other.close()
 
     def ask(self, method: str, *arguments: Any) -> None:
@@ -60,11 +49,7 @@ class Worker:
             self._connection.send((method, arguments))
 
     def answer(self) -> Any:
-        """Wait for the oldest result: None after "make", a `Turn` after "advance", an array after "losses".
-
-        Raises:
-            WorkerError: if the contestant raised an error or its process died.
-        """
+        """Wait for the oldest result: None after "make", a `Turn` after "advance", an array after "losses"."""
         try:
             error, value = self._connection.recv()
         except (EOFError, ConnectionResetError):
@@ -92,15 +77,11 @@ def serve(connection: Connection, entry: Entry, seed: int, core: int) -> None:
         connection.send(("", None))
         while True:
             method, arguments = connection.recv()
-            act = _timed if method == "advance" else type(contestant).losses
-            connection.send(("", act(contestant, *arguments)))
+            start, cpu = time.perf_counter(), time.process_time()
+            found = getattr(contestant, method)(*arguments)
+            turn = Turn(start, time.perf_counter(), time.process_time() - cpu)
+            connection.send(("", turn if method == "advance" else found))
     except EOFError:
         return
     except Exception:
         connection.send((traceback.format_exc(), None))
-
-
-def _timed(contestant: Contestant, steps: int) -> Turn:
-    start, cpu = time.perf_counter(), time.process_time()
-    contestant.advance(steps)
-    return Turn(start, time.perf_counter(), time.process_time() - cpu)

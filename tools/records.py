@@ -1,28 +1,22 @@
 """What was built from what: the record of a build, whether it still holds, and the environment of one."""
 
-import fcntl
-import hashlib
+import functools
 import json
 import os
 import platform
-import subprocess
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import IO
 
-from tools.trace.sitecustomize import DIGESTS, ROOT, content
+from tools.trace.sitecustomize import ROOT, digest
 
-RECORDS = Path("book/_build/records")
-SETTINGS = Path(ROOT, ".cache/settings")
-KERNEL = "kernel-of-this-book"
-KERNEL_COMMAND = "-m ipykernel_launcher --HistoryManager.enabled=False -f {connection_file}"
-THREADS = [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")]
-DROPPED = ("PYTHON", "PYTEST", "PYDEVD", "JUPYTER", "IPYTHON", "MPL", "MATPLOTLIB", "SOURCE_DATE_EPOCH")
-KEPT = {"PYTHONPATH", "PYTHONNOUSERSITE", "PYTHONUSERBASE"}  # where the packages are
+RECORDS = Path(ROOT, "book/_build/records")
+SETTINGS = os.path.join(ROOT, ".cache", "settings")
+# The reader's own settings, but not where the packages are.
+OWN = re.compile("PYTHON(?!NOUSERSITE|USERBASE)|PYTEST|PYDEVD|JUPYTER|IPYTHON|MPL|MATPLOTLIB|SOURCE_DATE_EPOCH")
 
 Inputs = dict[str, str | None]
-_known: Inputs = {}
 
 
 def surroundings() -> list[str]:
@@ -32,74 +26,51 @@ def surroundings() -> list[str]:
     return [sys.version, platform.machine(), *sorted(packages), *sorted(settings)]
 
 
-def commit() -> str:
-    """Return the commit that the status page names, or nothing outside a repository."""
-    command = ["git", "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    except OSError:
-        return ""
-
-
 def environment() -> dict[str, str]:
-    """Return the environment of a build, without the reader's own settings, and make the folders that it names.
+    """Return the environment of a build, without the reader's own settings.
 
     The own library stands before one that is installed: an environment may belong to another copy of the project.
     """
-    kernel = {
-        "argv": [sys.executable, *KERNEL_COMMAND.split()],
-        "display_name": "Python of this book",
-        "language": "python",
-        "env": {"BOOK_TRACE": "${CHAPTER_TRACE}"},  # the kernel is traced, not what starts it
-    }
-    (SETTINGS / "kernels" / KERNEL).mkdir(parents=True, exist_ok=True)
-    (SETTINGS / "kernels" / KERNEL / "kernel.json").write_text(json.dumps(kernel))
-    (SETTINGS / "matplotlibrc").write_text("")
-    kept = {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith(DROPPED)}
-    paths = [os.path.join(ROOT, "tools", "trace"), os.path.join(ROOT, "src"), os.environ.get("PYTHONPATH", "")]
-    return {
-        **dict.fromkeys(THREADS, "1"),
-        **kept,
+    kept = {name: value for name, value in os.environ.items() if not OWN.match(name)}
+    paths = [os.path.join(ROOT, "tools", "trace"), os.path.join(ROOT, "src"), os.environ.get("PYTHONPATH")]
+    return kept | {
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # its notice would stand in every chapter's log
-        "MATPLOTLIBRC": str(SETTINGS / "matplotlibrc"),
-        "MPLCONFIGDIR": str(SETTINGS / "matplotlib"),
-        "IPYTHONDIR": str(SETTINGS / "ipython"),
-        "JUPYTER_PATH": str(SETTINGS),
-        "JUPYTER_CONFIG_DIR": str(SETTINGS / "jupyter"),
-        "JUPYTER_DATA_DIR": str(SETTINGS / "data"),
+        "MATPLOTLIBRC": os.devnull,
+        "MPLCONFIGDIR": os.path.join(SETTINGS, "matplotlib"),
+        "JUPYTER_PATH": os.path.join(ROOT, "tools"),  # its kernel is traced, but not what starts it
+        **dict.fromkeys(("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"), SETTINGS),
     }
 
 
-def traced(trace: Path) -> Inputs:
-    """Read a trace. What was read twice and differed counts as changed since."""
-    found: Inputs = {}
-    for line in trace.read_text("ascii").splitlines():
-        kind, name, digest = json.loads(line)
-        if found.setdefault(f"{kind} {name}", digest) != digest:
-            found[f"{kind} {name}"] = "changed during the build"
-    return found
+def forget(name: str) -> str:
+    """Take back that something was built, before it is built again; return where to trace that."""
+    RECORDS.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
+    for end in ("json", "trace"):
+        (RECORDS / f"{name}.{end}").unlink(missing_ok=True)
+    return str(RECORDS / f"{name}.trace")
 
 
 def keep(name: str, target: Path, inputs: Inputs, state: list[str]) -> None:
-    """Record that `target` was built from those inputs. The record gets its name when it is whole."""
-    record = RECORDS / f"{name}.json"
+    """Record that `target` was built from those inputs and what was traced. The record gets its name when it is whole.
+
+    What was read twice and differed counts as changed since.
+    """
+    found: Inputs = {}
+    for line in (RECORDS / f"{name}.trace").read_text("ascii").splitlines():
+        kind, path, value = json.loads(line)
+        if found.setdefault(f"{kind} {path}", value) != value:
+            found[f"{kind} {path}"] = "changed during the build"
+    record = {"target": digest("content", str(target)), "state": state, "inputs": found | inputs}
     partial = RECORDS / f"{name}.partial"
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(json.dumps({"target": content(str(target)), "state": state, "inputs": inputs}, indent=1))
-    partial.replace(record)
+    partial.write_text(json.dumps(record, indent=1))
+    partial.replace(RECORDS / f"{name}.json")
 
 
-def forget(name: str) -> None:
-    """Take back that a target was built, before it is built again."""
-    (RECORDS / f"{name}.json").unlink(missing_ok=True)
-
-
+@functools.cache
 def _now(of: str) -> str | None:
-    if of not in _known:
-        kind, name = of.split(" ", 1)
-        _known[of] = DIGESTS[kind](os.path.join(ROOT, name))
-    return _known[of]
+    kind, name = of.split(" ", 1)
+    return digest(kind, os.path.join(ROOT, name))
 
 
 def fresh(name: str, target: Path, state: list[str]) -> bool:
@@ -108,22 +79,6 @@ def fresh(name: str, target: Path, state: list[str]) -> bool:
         record = json.loads((RECORDS / f"{name}.json").read_text())
     except (OSError, ValueError):
         return False
-    if record["state"] != state or record["target"] is None or record["target"] != content(str(target)):
+    if record["state"] != state or record["target"] is None or record["target"] != digest("content", str(target)):
         return False
-    return all(_now(of) == digest for of, digest in record["inputs"].items())
-
-
-def sha256(raw: bytes) -> str:
-    """Return the digest that `content` gives for a file of these bytes."""
-    return hashlib.sha256(raw).hexdigest()
-
-
-def only_one() -> IO[str]:
-    """Wait until no other build runs in this folder: two would write the same files."""
-    lock = open(os.path.join(ROOT, ".cache", "build.lock"), "w")  # noqa: SIM115 - held as long as this process lives
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print("waiting for another build in this folder", flush=True)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    return lock
+    return all(_now(of) == value for of, value in record["inputs"].items())
