@@ -4,10 +4,13 @@ Each module of this package is a study of the module's name, which it keeps as `
 by value: a data set or an objective that is added changes no study.
 """
 
+import itertools
 import pkgutil
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
+from typing import Any
 
 from condkl_studies.config import RunConfig
 
@@ -53,6 +56,11 @@ class Study:
     def steps(self) -> int:
         """Steps of training in all runs."""
         return sum(config.steps for config in self.configs)
+
+
+def grid(base: RunConfig, **values: Iterable[Any]) -> tuple[RunConfig, ...]:
+    """`base` with every combination of these values; those of the setting named last change first."""
+    return tuple(replace(base, **dict(zip(values, some, strict=True))) for some in itertools.product(*values.values()))
 
 
 def names() -> list[str]:
