@@ -48,13 +48,8 @@ def module(name: str) -> ModuleType:
 def binarise(images: Tensor, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """Draw each pixel anew: 1 with probability grey level / 255, else 0 (stochastic binarisation).
 
-    Args:
-        images: bytes, any shape.
-        generator: the source of randomness, on the device of `images`.
-        dtype: of the result; bytes where many batches are drawn ahead.
-
-    Returns:
-        0 and 1, of the shape and on the device of `images`.
+    The images are bytes of any shape, and the generator is on their device. The result, 0 and 1, has their shape and
+    the given dtype, which is bytes where many batches are drawn ahead.
 
     Raises:
         TypeError: if `images` are not bytes.
