@@ -39,7 +39,8 @@ def _run(options: argparse.Namespace) -> int:
     configs = plans.study(options.name).configs
     compiled = compiler_found() and not options.eager
     try:
-        with dask_workers(options.scheduler) if options.scheduler else local_processes(options.workers) as executor:
+        workers = local_processes(options.workers) if options.scheduler is None else dask_workers(options.scheduler)
+        with workers as executor:
             outcome = run_study(options.name, configs, executor, cache_folder(), compiled)
     except (KeyboardInterrupt, BrokenExecutor) as end:
         interrupted = isinstance(end, KeyboardInterrupt)

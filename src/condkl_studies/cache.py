@@ -36,12 +36,10 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Cache:
-    """The state of one run.
+    """The state of one run, in a folder of its own.
 
-    Attributes:
-        folder: a folder of its own.
-        made_by: what the numbers depend on besides the config (versions, machine, compiled or not), as JSON knows it. A
-            state that something else made is not gone on from: the record would be of two makings.
+    `made_by` is what the numbers depend on besides the config (versions, machine, compiled or not), as JSON knows it. A
+    state that something else made is not gone on from: the record would be of two makings.
     """
 
     folder: Path
@@ -49,11 +47,7 @@ class Cache:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from this run; the hold ends with the process, however that ends.
-
-        Raises:
-            RunBusyError: if another process holds it.
-        """
+        """Keep other processes from this run until this one ends, in whatever way; a RunBusyError if one holds it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             hold = FileLock(self.folder / "lock").acquire(timeout=0)

@@ -34,8 +34,7 @@ class RunConfig:
         likelihood_samples: draws of the latents for each.
         protocol: the numerics, one of `PROTOCOLS`.
 
-    Raises:
-        ValueError: if the objective is unknown or a number does not make sense.
+    An unknown objective or a number that does not make sense is a ValueError.
 
     Example:
         >>> config = RunConfig("modified", skip=False, seed=3, steps=25_000)
@@ -143,10 +142,7 @@ def digest(value: Any) -> str:
 
 
 def config_from(settings: dict[str, Any]) -> RunConfig:
-    """The config whose settings, read from JSON, are these.
-
-    Raises:
-        ValueError: if the protocol is an unknown one, or a setting is missing, unknown or senseless.
+    """The config whose settings, read from JSON, are these; a ValueError if one is missing, unknown or senseless.
 
     Example:
         >>> config = RunConfig("full", skip=True, seed=0, steps=500)

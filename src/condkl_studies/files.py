@@ -13,11 +13,7 @@ class DataError(RuntimeError):
 
 
 def data_folder() -> Path:
-    """The data folder: `CONDKL_DATA` if it is set, else `data/` at the root of the repository.
-
-    Raises:
-        DataError: if there is no such folder.
-    """
+    """`CONDKL_DATA` if it is set, else `data/` at the root of the repository; a DataError if there is none."""
     folder = folder_named_by("CONDKL_DATA") or Path(__file__).resolve().parents[2] / "data"
     if not folder.is_dir():
         raise DataError(

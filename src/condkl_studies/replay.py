@@ -79,9 +79,7 @@ class Replay:
 def beside(config: RunConfig, here: Mapping[str, float]) -> Replay:
     """The means `here` of a first window, beside the records of that setting; a record that is missing is left out.
 
-    Raises:
-        ValueError: if `elbo`, `R`, `A` or `C` is missing.
-        RecordError: if a record is broken.
+    A ValueError says that `elbo`, `R`, `A` or `C` is missing, a RecordError that a record is broken.
     """
     missing = [name for name in TERMS if name not in here]
     if missing:
@@ -98,9 +96,7 @@ def beside(config: RunConfig, here: Mapping[str, float]) -> Replay:
 def train_beside(config: RunConfig) -> Replay:
     """Train the first window of that run on the CPU, in one thread, uncompiled, and set it beside the records.
 
-    Raises:
-        RunFailedError: if training diverges.
-        RecordError: if a record is broken.
+    A RunFailedError says that training diverged, a RecordError that a record is broken.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -141,10 +137,8 @@ def first_window(config: RunConfig, compiled: bool = False, device: str = "auto"
 def prediction_interval(values: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     """Where one more row would lie: mean ± t s √(1 + 1/n) of each column, Student's t with n - 1 degrees of freedom.
 
-    The next value lies between `low` and `high` with probability `level`, if values are independent and normal.
-
-    Raises:
-        ValueError: with fewer than two rows: there is no spread to go by.
+    The next value lies between `low` and `high` with probability `level`, if values are independent and normal. Fewer
+    than two rows, which have no spread to go by, are a ValueError.
 
     Example:
         >>> prediction_interval(pd.DataFrame({"elbo": [-1.0, 0.0, 1.0]}), level=0.95).round(2)

@@ -38,10 +38,8 @@ class Outcome:
 def run_all(configs: Iterable[RunConfig], executor: Executor, progress: bool = True) -> list[RunResult]:
     """Train every config on `executor`, without records, and return the results in the order of the configs.
 
-    Only configs and tables travel between processes; each worker reads the data itself.
-
-    Raises:
-        Exception: the first error of a run; runs not yet started are cancelled then.
+    Only configs and tables travel between processes; each worker reads the data itself. The first error of a run is
+    raised, and cancels the runs not yet started.
     """
     futures = [executor.submit(fit_run, config) for config in configs]
     try:
@@ -64,16 +62,14 @@ def run_study(
 ) -> Outcome:
     """Train the runs of a study that have no record, on `executor`, and record each as it ends.
 
-    A run that meets a loss that is not finite is reported in the outcome, and the others go on.
+    A run that meets a loss that is not finite is reported in the outcome, and the others go on. A broken record is a
+    RecordError, before anything is trained.
 
     Args:
         name, configs: the study, whose name is the folder of its records, and its runs.
         executor, train: any `concurrent.futures.Executor`, and what it runs.
         cache: where the states of runs lie. Workers on other machines use a folder of that name there.
         compiled, progress: whether steps are compiled, and whether there is a progress bar.
-
-    Raises:
-        RecordError: if there is a broken record; nothing is trained then.
     """
     there = store.recorded(name, configs)
     store.read_study(name, there)  # a broken record is not to be built upon
@@ -117,9 +113,8 @@ def dask_workers(scheduler: str) -> Iterator[Executor]:
 
     Dask does not interrupt a worker: when its user is interrupted, it goes on to the end of its run.
 
-    Raises:
-        WorkersError: without the package `distributed`, or if a worker has several threads. Runs in threads of one
-            process would draw their initial weights from one stream, and not repeat.
+    A WorkersError says that the package `distributed` is missing, or that a worker has several threads. Runs in threads
+    of one process would draw their initial weights from one stream, and not repeat.
     """
     try:
         from distributed import Client

@@ -36,11 +36,7 @@ def record_folder(study: str, config: RunConfig) -> Path:
 
 
 def write(study: str, result: RunResult) -> Path:
-    """Record a run and return the record's folder, which is whole as soon as it has its name.
-
-    Raises:
-        RecordError: if the run is recorded already. A record is never overwritten.
-    """
+    """Record a run and return the record's folder; a RecordError if it is there: no record is ever overwritten."""
     folder = record_folder(study, result.config)
     if folder.exists():
         raise RecordError(f"{folder}: recorded already, and never overwritten. Delete it to have it made anew.")
@@ -54,11 +50,7 @@ def write(study: str, result: RunResult) -> Path:
 
 
 def read(study: str, config: RunConfig) -> RunResult:
-    """The record of that run.
-
-    Raises:
-        RecordError: if there is none, with the command that makes it, or a broken one.
-    """
+    """The record of that run; a RecordError if there is none, with the command that makes it, or a broken one."""
     folder = record_folder(study, config)
     if not folder.exists():
         raise RecordError(
@@ -85,11 +77,7 @@ def seals(study: str, configs: Sequence[RunConfig]) -> str:
 
 
 def read_folder(folder: Path) -> RunResult:
-    """The record in that folder, after checking every hash.
-
-    Raises:
-        RecordError: if it is half-written, truncated or altered; the message names the file.
-    """
+    """The record in that folder; a RecordError that names the file if one is missing, truncated or altered."""
     provenance, raws = _checked(folder)
     try:
         config = config_from(json.loads(raws["config.json"]))

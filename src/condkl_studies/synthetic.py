@@ -64,10 +64,7 @@ class KnownModel:
 
 
 def known_model(name: str) -> KnownModel:
-    """The model that generates the data set of that name.
-
-    Raises:
-        ValueError: if there is no such data set, or its model is not known.
+    """The model that generates the data set of that name; a ValueError if there is none, or it is not known.
 
     Example:
         >>> x = known_model("tight").images("test")[:2] / 255

@@ -254,10 +254,9 @@ def _named(columns: Tensor) -> dict[str, float]:
 
 
 def _stop_at_non_finite(log: Tensor, start: int) -> None:
-    bad = (~log.isfinite()).any(1)
+    bad = ~log.isfinite()
     if bool(bad.any()):
-        i = int(bad.int().argmax())
+        i = int(bad.any(1).int().argmax())
         names = ["elbo", "R", "A", *(f"C{k}" for k in range(1, log.shape[1] - 2))]
-        culprits = [k for k in range(log.shape[1]) if not log[i, k].isfinite()]
-        culprit = culprits[1] if len(culprits) > 1 else culprits[0]  # a term, or only their sum
+        culprit = bad[i].nonzero().flatten().tolist()[:2][-1]  # a term, or only their sum
         raise NonFiniteLossError(start + i + 1, names[culprit], float(log[i, culprit]))

@@ -22,9 +22,7 @@ def names() -> list[str]:
 def load(name: str, split: str) -> Tensor:
     """The images of a split, "train", "validation" or "test", of a data set: bytes, shape (n, pixels).
 
-    Raises:
-        ValueError: if the name or the split is unknown.
-        DataError: if a file is missing, truncated or altered.
+    A ValueError says that there is no such name or split, a DataError that a file is missing, truncated or altered.
 
     Example:
         >>> load("tight", "test").shape
@@ -35,11 +33,7 @@ def load(name: str, split: str) -> Tensor:
 
 
 def module(name: str) -> ModuleType:
-    """The module of a data set.
-
-    Raises:
-        ValueError: if there is none of that name; the error lists the known ones.
-    """
+    """The module of a data set; a ValueError that lists the known ones if there is none of that name."""
     if name in names():
         return import_module(f"{__name__}.{name}")
     raise ValueError(f"data: expected one of {', '.join(names())}, got {name!r}.")

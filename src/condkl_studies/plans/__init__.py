@@ -74,10 +74,7 @@ def studies() -> dict[str, Study]:
 
 
 def study(name: str) -> Study:
-    """The study of that name.
-
-    Raises:
-        ValueError: if there is none; the error lists the known ones.
+    """The study of that name; a ValueError that lists the known ones if there is none.
 
     Example:
         >>> {config.data for config in study("controlled").configs} == {"tight", "loose", "crossed"}
