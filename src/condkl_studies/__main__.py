@@ -4,8 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import BrokenExecutor, Executor
-from contextlib import AbstractContextManager
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -40,17 +39,14 @@ def _run(options: argparse.Namespace) -> int:
     configs = plans.study(options.name).configs
     compiled = compiler_found() and not options.eager
     try:
-        with _executor(options.workers, options.scheduler) as executor:
+        workers = local_processes(options.workers) if options.scheduler is None else dask_workers(options.scheduler)
+        with workers as executor:
             outcome = run_study(options.name, configs, executor, cache_folder(), compiled)
-    except KeyboardInterrupt:
-        print(f"\nstopped; `make study NAME={options.name}` goes on from here", file=sys.stderr)
-        return 130
-    except BrokenExecutor:
-        print(
-            f"\na worker died, perhaps for want of memory; `make study NAME={options.name}` goes on from here",
-            file=sys.stderr,
-        )
-        return 1
+    except (KeyboardInterrupt, BrokenExecutor) as end:
+        interrupted = isinstance(end, KeyboardInterrupt)
+        why = "stopped" if interrupted else "a worker died, perhaps for want of memory"
+        print(f"\n{why}; `make study NAME={options.name}` goes on from here", file=sys.stderr)
+        return 130 if interrupted else 1
     print(f"{options.name}: {len(outcome.recorded)} runs recorded now, {len(outcome.failed)} failed")
     for message in outcome.failed:
         print(message, file=sys.stderr)
@@ -60,14 +56,13 @@ def _run(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     rows = []
     for name, study in plans.studies().items():
-        configs = study.configs
-        kept = store.recorded(name, configs)
-        states = [Cache(cache_folder() / config.id).peek() for config in configs if config not in kept]
+        kept = store.recorded(name, study.configs)
+        states = [Cache(cache_folder() / config.id).peek() for config in study.configs if config not in kept]
         records = store.read_study(name, kept)
         rows.append(
             {
                 "study": name,
-                "recorded": f"{len(kept)}/{len(configs)}",
+                "recorded": f"{len(kept)}/{len(study.configs)}",
                 "in progress": sum(state is not None for state in states),
                 "hours": round(sum(r.seconds for r in records) / 3600, 2),
                 "machines": "; ".join(sorted({r.provenance["machine"]["processor"] for r in records})) or "-",
@@ -116,17 +111,6 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _executor(workers: int, scheduler: str | None) -> AbstractContextManager[Executor]:
-    """Local processes, or a Dask cluster's workers."""
-    return local_processes(workers) if scheduler is None else dask_workers(scheduler)
-
-
-def _cores() -> int:
-    """GPUs where they are, else the cores that this process may use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return torch.cuda.device_count() or usable
-
-
 def _count(text: str) -> int:
     if not (text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
@@ -136,6 +120,8 @@ def _count(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m condkl_studies", description="Recorded training runs.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = torch.cuda.device_count() or usable  # GPUs where they are, else the cores that this process may use
 
     def command(act: object, name: str, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
@@ -145,17 +131,14 @@ def _parser() -> argparse.ArgumentParser:
     command(_list, "list", "the studies and their sizes")
     run = command(_run, "run", "train the runs of a study that have no record; goes on where it was stopped")
     run.add_argument("name", choices=plans.names(), help="the study")
-    run.add_argument(
-        "--workers", type=_count, default=_cores(), metavar="N", help="processes of one thread (here: %(default)s)"
-    )
-    run.add_argument(
-        "--scheduler", metavar="ADDRESS", help="a Dask scheduler, tcp://host:port, in place of local processes"
-    )
+    text = "processes of one thread (here: %(default)s)"
+    run.add_argument("--workers", type=_count, default=workers, metavar="N", help=text)
+    text = "a Dask scheduler, tcp://host:port, in place of local processes"
+    run.add_argument("--scheduler", metavar="ADDRESS", help=text)
     command(_status, "status", "what is recorded, and what stands behind it")
     check = command(_verify, "verify", "check every record, and train the first window of some again")
-    check.add_argument(
-        "--replays", type=int, default=3, metavar="N", help="how many runs to train again (default %(default)s)"
-    )
+    text = "how many runs to train again (default %(default)s)"
+    check.add_argument("--replays", type=int, default=3, metavar="N", help=text)
     check.add_argument("--seed", type=int, default=0, metavar="N", help="which ones (default %(default)s)")
     for one in (run, check):
         one.add_argument("--eager", action="store_true", help="do not compile, even if there is a compiler")

@@ -1,13 +1,12 @@
 """Where a run in progress leaves its state, so that it goes on to the last bit after any kind of death.
 
-A state is a safetensors file and `state.json`, which names that file and its SHA-256, says what made the state, and
-is sealed by its own SHA-256. Each is written beside its place and then moved into it, the JSON last: whenever the
-process dies, `state.json` describes a whole state or is not there.
+A state is one safetensors file, written beside its place and then moved into it: whenever the process dies, the file
+holds a whole state, or is not there. Its header describes the state, says what made it, and has the SHA-256 of the
+tensors; the description is sealed by its own SHA-256.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,11 +16,12 @@ from typing import Any
 import safetensors.torch
 import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from condkl.vae import HierarchicalVAE
 from condkl_studies.config import digest
-from condkl_studies.files import data_folder, write_whole
+from condkl_studies.files import data_folder, folder_named_by, write_whole
 from condkl_studies.training import State
 
 
@@ -31,18 +31,15 @@ class RunBusyError(RuntimeError):
 
 def cache_folder() -> Path:
     """Where states lie: `CONDKL_CACHE` if it is set, else `.cache/runs` beside the data folder."""
-    override = os.environ.get("CONDKL_CACHE")
-    return Path(override).expanduser().resolve() if override else data_folder().parent / ".cache" / "runs"
+    return folder_named_by("CONDKL_CACHE") or data_folder().parent / ".cache" / "runs"
 
 
 @dataclass(frozen=True)
 class Cache:
-    """The state of one run.
+    """The state of one run, in a folder of its own.
 
-    Attributes:
-        folder: a folder of its own.
-        made_by: what the numbers depend on besides the config (versions, machine, compiled or not), as JSON knows it. A
-            state that something else made is not gone on from: the record would be of two makings.
+    `made_by` is what the numbers depend on besides the config (versions, machine, compiled or not), as JSON knows it. A
+    state that something else made is not gone on from: the record would be of two makings.
     """
 
     folder: Path
@@ -50,11 +47,7 @@ class Cache:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from this run; the hold ends with the process, however that ends.
-
-        Raises:
-            RunBusyError: if another process holds it.
-        """
+        """Keep other processes from this run until this one ends, in whatever way; a RunBusyError if one holds it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             hold = FileLock(self.folder / "lock").acquire(timeout=0)
@@ -65,54 +58,49 @@ class Cache:
 
     def save(self, state: State, seconds: float) -> None:
         """Replace the saved state by this one; `seconds` is the time spent on the run so far."""
-        raw = safetensors.torch.save(_tensors(state))
-        name = f"step-{state.step:08d}.safetensors"
-        write_whole(self.folder / name, raw)
-        description = {
-            "step": state.step,
-            "file": name,
-            "sha256": hashlib.sha256(raw).hexdigest(),
-            "seconds": seconds,
-            "made_by": self.made_by,
-            "rows": state.rows,
-        }
-        write_whole(self.folder / "state.json", json.dumps(description | {"seal": digest(description)}).encode())
-        for old in self.folder.glob("step-*.safetensors"):
-            if old.name != name:
-                old.unlink()
+        tensors = _tensors(state)
+        said = {"step": state.step, "rows": state.rows, "seconds": seconds, "made_by": self.made_by}
+        said["sha256"] = _sha256(tensors)
+        header = {"state": json.dumps(said), "seal": digest(said)}
+        write_whole(self._file, safetensors.torch.save(tensors, header))
 
     def peek(self) -> dict[str, Any] | None:
-        """What `state.json` says, or None if there is none, or one that is not as it was written."""
+        """What is said of the saved state, or None if there is none, or one that is not as it was written."""
         try:
-            said = json.loads((self.folder / "state.json").read_text())
-            seal = said.pop("seal")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no file, no text, no JSON, no seal
+            with safe_open(self._file, "pt") as file:
+                header = file.metadata()
+            said = json.loads(header["state"])
+            return said if header["seal"] == digest(said) else None
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError):  # no file, not whole, no description
             return None
-        return said if seal == digest(said) else None
 
     def clear(self) -> None:
         """Delete the state; the run is recorded."""
         with self.held():
-            for path in [self.folder / "state.json", *self.folder.glob("step-*.safetensors")]:
-                path.unlink(missing_ok=True)
+            self._file.unlink(missing_ok=True)
 
     def load(self, model: HierarchicalVAE) -> tuple[State, float]:
         """The saved state, put into `model`, and the seconds behind it; the start if none is there that can be used."""
         state, said = State.start(model), self.peek()
         if said is None or said["made_by"] != self.made_by:
             return state, 0.0
-        try:
-            raw = (self.folder / said["file"]).read_bytes()
-        except OSError:
+        saved = safetensors.torch.load_file(self._file)
+        if _sha256(saved) != said["sha256"]:
             return state, 0.0
-        if hashlib.sha256(raw).hexdigest() != said["sha256"]:
-            return state, 0.0
-        saved = safetensors.torch.load(raw)
         with torch.no_grad():
             for name, tensor in _tensors(state).items():
                 tensor.copy_(saved[name])
         state.step, state.rows = said["step"], said["rows"]
         return state, said["seconds"]
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "state.safetensors"
+
+
+def _sha256(tensors: dict[str, Tensor]) -> str:
+    """Of all that safetensors writes of them: names, types, shapes and bytes."""
+    return hashlib.sha256(safetensors.torch.save(tensors)).hexdigest()
 
 
 def _tensors(state: State) -> dict[str, Tensor]:

@@ -34,8 +34,7 @@ class RunConfig:
         likelihood_samples: draws of the latents for each.
         protocol: the numerics, one of `PROTOCOLS`.
 
-    Raises:
-        ValueError: if the objective is unknown or a number does not make sense.
+    An unknown objective or a number that does not make sense is a ValueError.
 
     Example:
         >>> config = RunConfig("modified", skip=False, seed=3, steps=25_000)
@@ -86,13 +85,11 @@ class RunConfig:
 
     def settings(self) -> dict[str, Any]:
         """The settings as records have them: those of protocol 1 always, later ones where they are not the default."""
-        own = asdict(self)
-        for f in fields(self):
-            if f.name not in _FIRST and own[f.name] == f.default:
-                del own[f.name]
-        if self.protocol == 1:
-            own["objective"] = _protocol_1_name(self.objective)
-        return {"protocol": own.pop("protocol"), **{_SPELLED.get(name, name): value for name, value in own.items()}}
+        default = {f.name: f.default for f in fields(self) if f.name not in _FIRST}
+        own = {_SPELLED.get(k, k): v for k, v in asdict(self).items() if k not in default or v != default[k]}
+        if self.protocol == 1:  # spelled a fixed λ otherwise: `half` for λ = ½, and `lambda_0.7` for `lambda=0.7`
+            own["objective"] = "half" if self.objective == "lambda=0.5" else self.objective.replace("=", "_")
+        return {"protocol": own.pop("protocol"), **own}
 
     def canonical(self) -> str:
         """The settings as JSON with sorted keys and no spaces: equal for equal configs."""
@@ -120,8 +117,8 @@ class RunConfig:
     @property
     def label(self) -> str:
         """A short name for people, from data, objective, decoder, phi's rate if not 1, and seed."""
-        faster = [f"phi x{self.phi_rate:g}"] if self.phi_rate != 1 else []
-        return " ".join([self.data, self.objective, self.decoder, *faster, f"seed {self.seed}"])
+        faster = "" if self.phi_rate == 1 else f" phi x{self.phi_rate:g}"
+        return f"{self.data} {self.objective} {self.decoder}{faster} seed {self.seed}"
 
 
 # The fields of protocol 1, all of which every record has. A field that is added does not join them.
@@ -132,15 +129,6 @@ _FIRST = frozenset({
 # Names of fields that records spell otherwise.
 _SPELLED = {"gradient_batches": "gradients"}
 _FIELDS = {written: name for name, written in _SPELLED.items()}
-
-
-def _protocol_1_name(objective: str) -> str:
-    """How protocol 1 spelled a fixed λ: `half` for λ = ½, and `lambda_0.7` for `lambda=0.7`."""
-    return "half" if objective == "lambda=0.5" else objective.replace("lambda=", "lambda_")
-
-
-def _name_from_protocol_1(written: str) -> str:
-    return "lambda=0.5" if written == "half" else re.sub(r"^lambda_(?=\d)", "lambda=", written)
 
 
 def canonical_json(value: Any) -> str:
@@ -154,10 +142,7 @@ def digest(value: Any) -> str:
 
 
 def config_from(settings: dict[str, Any]) -> RunConfig:
-    """The config whose settings, read from JSON, are these.
-
-    Raises:
-        ValueError: if the protocol is an unknown one, or a setting is missing, unknown or senseless.
+    """The config whose settings, read from JSON, are these; a ValueError if one is missing, unknown or senseless.
 
     Example:
         >>> config = RunConfig("full", skip=True, seed=0, steps=500)
@@ -172,5 +157,6 @@ def config_from(settings: dict[str, Any]) -> RunConfig:
     if own.get("protocol") in PROTOCOLS and (missing or unknown):
         raise ValueError(f"settings: expected {', '.join(known)}; missing: {missing}, unknown: {unknown}.")
     if own.get("protocol") == 1:
-        own["objective"] = _name_from_protocol_1(own["objective"])
+        written = own["objective"]
+        own["objective"] = "lambda=0.5" if written == "half" else re.sub(r"^lambda_(?=\d)", "lambda=", written)
     return RunConfig(**{name: own[name] for name in known if name in own} | {"protocol": own.get("protocol")})

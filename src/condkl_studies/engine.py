@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,7 +55,7 @@ def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     # Now, because files may change while the run goes on.
     made_by = {"protocol": config.protocol, "packages": _packages(), "machine": machine(), "compiled": compiled}
-    origin = {"commit": commit(), **made_by}
+    made_at = commit()
     store = Cache(cache / config.id, made_by) if cache else None
     with store.held() if store else contextlib.nullcontext():
         model = initial_model(config, device)
@@ -68,7 +67,20 @@ def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False
         training = before + time.perf_counter() - start
         samples = _final(config, model)
         seconds = {"training": training, "evaluation": before + time.perf_counter() - start - training}
-        return RunResult(config, metrics_table(state), samples, origin | _provenance(config, model, seconds))
+        parameter = next(model.parameters())
+        provenance = {
+            "commit": made_at,
+            **made_by,
+            "python": platform.python_version(),
+            "device": str(parameter.device),
+            "dtype": str(parameter.dtype),
+            "compiler": (_said_by(_cxx(), "--version") or "").partition("\n")[0] or None,
+            "threads": torch.get_num_threads(),
+            "seed": config.seed,
+            "seconds": {name: round(value, 1) for name, value in seconds.items()},
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        return RunResult(config, metrics_table(state), samples, provenance)
 
 
 def initial_model(config: RunConfig, device: str = "auto") -> HierarchicalVAE:
@@ -81,11 +93,7 @@ def initial_model(config: RunConfig, device: str = "auto") -> HierarchicalVAE:
 
 
 def trained(config: RunConfig, state: State, compiled: bool = False) -> Iterator[State]:
-    """Train `state` on; yields it after each window, with its row of the record complete.
-
-    Raises:
-        RunFailedError: if a term of the ELBO is not finite.
-    """
+    """Train `state` on; yields it after each window, its row complete; a RunFailedError if a term is not finite."""
     images, validation = load(config.data, "train"), load(config.data, "validation")
     try:
         for _ in windows(
@@ -95,7 +103,10 @@ def trained(config: RunConfig, state: State, compiled: bool = False) -> Iterator
                 means = mean_terms(state.model, validation, _EVALUATION_SEED)
                 counts = units(state.model, validation, _EVALUATION_SEED).active()
                 state.rows[-1] |= {f"val_{name}": value for name, value in means.items()} | counts
-                _stop_at_non_finite(means, state.step)
+                # A loss is checked before the step that follows it; this looks at what the last step made.
+                for name, value in means.items():
+                    if not math.isfinite(value):
+                        raise NonFiniteLossError(state.step, f"{name} on the validation images", value)
             yield state
     except NonFiniteLossError as error:
         raise RunFailedError(f"{config.label}: {error} Config: {config.canonical()}") from error
@@ -108,7 +119,7 @@ def metrics_table(state: State) -> pd.DataFrame:
 
 def compiler_found() -> bool:
     """Whether `torch.compile` has what it needs here: CUDA or a C++ compiler that works."""
-    return torch.cuda.is_available() or _compiles(os.environ.get("CXX", "g++"))
+    return torch.cuda.is_available() or _compiles(_cxx())
 
 
 def machine() -> dict[str, str]:
@@ -121,24 +132,19 @@ def machine() -> dict[str, str]:
     }
 
 
-def _stop_at_non_finite(means: dict[str, float], step: int) -> None:
-    """A loss is checked before the step that follows it; this looks at what the last step made."""
-    for name, value in means.items():
-        if not math.isfinite(value):
-            raise NonFiniteLossError(step, f"{name} on the validation images", value)
-
-
 def _final(config: RunConfig, model: HierarchicalVAE) -> dict[str, np.ndarray]:
     test = load(config.data, "test")
     means = mean_terms(model, test, _EVALUATION_SEED)
     found = units(model, test, _EVALUATION_SEED)
-    arrays = {"test": torch.tensor([means[name] for name in ("elbo", "R", "A", "C")], dtype=torch.float64)}
-    arrays |= {"variance_v": found.variance}
     names = ["v", "u", *(f"u{i}" for i in range(2, len(found.kl)))]
-    arrays |= {f"kl_{name}": kl for name, kl in zip(names, found.kl, strict=False)}
-    arrays |= _prior_samples(model)
+    arrays = {
+        "test": torch.tensor([means[name] for name in ("elbo", "R", "A", "C")], dtype=torch.float64),
+        "variance_v": found.variance,
+        **{f"kl_{name}": kl for name, kl in zip(names, found.kl, strict=False)},
+        **_prior_samples(model),
+    }
     if config.likelihood_images:
-        draws = generator(_EVALUATION_SEED, _device(model))
+        draws = generator(_EVALUATION_SEED, found.variance.device)
         chosen = torch.linspace(0, len(test) - 1, config.likelihood_images).round().long()
         x = binarise_once(test[chosen], _EVALUATION_SEED).to(draws.device)
         arrays["likelihood_image"] = chosen
@@ -147,7 +153,7 @@ def _final(config: RunConfig, model: HierarchicalVAE) -> dict[str, np.ndarray]:
 
 
 def _prior_samples(model: HierarchicalVAE) -> dict[str, Tensor]:
-    draws = generator(_EVALUATION_SEED, _device(model))
+    draws = generator(_EVALUATION_SEED, next(model.parameters()).device)
     noise = model.noise(torch.empty(_GRID * _GRID, 0, device=draws.device), draws)
     same_v = [noise[0][:_GRID].repeat_interleave(_GRID, 0), *noise[1:]]
     same_u = [noise[0], *(e[:_GRID].repeat(_GRID, 1) for e in noise[1:])]
@@ -157,35 +163,26 @@ def _prior_samples(model: HierarchicalVAE) -> dict[str, Tensor]:
     }
 
 
-def _device(model: HierarchicalVAE) -> torch.device:
-    return next(model.parameters()).device
-
-
-def _provenance(config: RunConfig, model: HierarchicalVAE, seconds: dict[str, float]) -> dict[str, Any]:
-    parameter = next(model.parameters())
-    return {
-        "python": platform.python_version(),
-        "device": str(parameter.device),
-        "dtype": str(parameter.dtype),
-        "compiler": _compiler(),
-        "threads": torch.get_num_threads(),
-        "seed": config.seed,
-        "seconds": {name: round(value, 1) for name, value in seconds.items()},
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
 def _packages() -> dict[str, str]:
     return {name: version(name) for name in ("condkl", "torch", "numpy", "pandas", "safetensors")}
 
 
 def commit() -> str | None:
     """The commit of the repository, or None outside one."""
-    command = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD"]
+    return _said_by("git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD")
+
+
+def _said_by(*command: str) -> str | None:
+    """What a command prints, or None if it fails or is not there."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _cxx() -> str:
+    """The C++ compiler, as torch looks for it."""
+    return os.environ.get("CXX", "g++")
 
 
 @functools.cache
@@ -199,15 +196,6 @@ def _compiles(compiler: str) -> bool:
             return subprocess.run([compiler, *options, source], capture_output=True, check=False).returncode == 0
         except OSError:
             return False
-
-
-def _compiler() -> str | None:
-    """What the C++ compiler says of itself, or None without one."""
-    command = [os.environ.get("CXX", "g++"), "--version"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
-    except (OSError, subprocess.CalledProcessError, IndexError):
-        return None
 
 
 def _processor() -> str:

@@ -46,15 +46,9 @@ class Units:
 def mean_terms(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1000) -> dict[str, float]:
     """Means over `images` of the ELBO and its terms, one draw of the binarisation and of the latents per image.
 
-    Args:
-        model: on any device.
-        images: grey levels as bytes, shape (n, pixels).
-        seed: of the binarisation and the latents.
-        chunk: images at once.
-
-    Returns:
-        `elbo`, `R`, `A`, `C` in nats (and `C1`, `C2`, … with several conditional KLs). An ELBO is a lower bound
-        of the log-likelihood, not the log-likelihood.
+    The images are grey levels as bytes, shape (n, pixels), `chunk` of them at once. The means are `elbo`, `R`, `A`, `C`
+    in nats (and `C1`, `C2`, … with several conditional KLs). An ELBO is a lower bound of the log-likelihood, not the
+    log-likelihood.
 
     Example:
         >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
@@ -68,11 +62,7 @@ def mean_terms(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1
 
 @torch.no_grad()
 def units(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1000) -> Units:
-    """What each latent unit does on `images`, with one draw of the binarisation and of the latents per image.
-
-    Args:
-        model, images, seed, chunk: as for `mean_terms`.
-    """
+    """What each latent unit does on `images`, by one draw of binarisation and latents per image, as in `mean_terms`."""
     generator = seeded(seed, next(model.parameters()).device)
     means, kls = [], []
     for part in images.to(generator.device).split(chunk):
@@ -96,11 +86,9 @@ def iwae_log_likelihood(
     that depends on x alone is computed once per image.
 
     Args:
-        model: on any device.
+        model, generator: on one device; the latents are drawn with `generator`.
         x: binary images as floats, shape (n, pixels).
-        samples: K, how many draws of the latents per image.
-        generator: the source of the latents' randomness, on the device of the model.
-        chunk: draws at once.
+        samples, chunk: K, how many draws of the latents per image, and how many of them at once.
 
     Returns:
         The estimates in nats, float64, shape (n,).

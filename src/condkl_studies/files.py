@@ -13,23 +13,20 @@ class DataError(RuntimeError):
 
 
 def data_folder() -> Path:
-    """The data folder: `CONDKL_DATA` if it is set, else `data/` at the root of the repository.
-
-    Raises:
-        DataError: if there is no such folder.
-
-    Example:
-        >>> (data_folder() / "mnist").is_dir()
-        True
-    """
-    override = os.environ.get("CONDKL_DATA")
-    folder = Path(override).expanduser().resolve() if override else Path(__file__).resolve().parents[2] / "data"
+    """`CONDKL_DATA` if it is set, else `data/` at the root of the repository; a DataError if there is none."""
+    folder = folder_named_by("CONDKL_DATA") or Path(__file__).resolve().parents[2] / "data"
     if not folder.is_dir():
         raise DataError(
             f"{folder}: no such data folder. Install the package from a clone of the repository with "
             "`pip install -e .`, or set CONDKL_DATA to the repository's data folder."
         )
     return folder
+
+
+def folder_named_by(variable: str) -> Path | None:
+    """The folder that this variable of the environment names, made absolute, or None if it is not set."""
+    named = os.environ.get(variable)
+    return Path(named).expanduser().resolve() if named else None
 
 
 def write_whole(path: Path, raw: bytes) -> None:
@@ -40,9 +37,14 @@ def write_whole(path: Path, raw: bytes) -> None:
     partial.replace(path)
 
 
+def indented(contents: Mapping[str, Any]) -> bytes:
+    """`contents` as JSON for people; a ValueError if there is NaN or infinity in it, which JSON does not know."""
+    return (json.dumps(contents, indent=1, allow_nan=False) + "\n").encode()
+
+
 def write_json(path: Path, contents: Mapping[str, Any]) -> None:
     """Write `contents` as JSON, whole."""
-    write_whole(path, (json.dumps(contents, indent=1, allow_nan=False) + "\n").encode())
+    write_whole(path, indented(contents))
 
 
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:

@@ -79,18 +79,7 @@ class Replay:
 def beside(config: RunConfig, here: Mapping[str, float]) -> Replay:
     """The means `here` of a first window, beside the records of that setting; a record that is missing is left out.
 
-    Args:
-        config: the setting and the seed.
-        here: `elbo`, `R`, `A` and `C` in nats, and what else there may be.
-
-    Raises:
-        ValueError: if a term is missing.
-        RecordError: if a record is broken.
-
-    Example:
-        >>> config = RunConfig("full", skip=False, seed=0, steps=500, latents=(2, 3))  # in no study
-        >>> print(beside(config, {"elbo": -200.0, "R": -190.0, "A": 4.0, "C": 6.0}))
-        there is no record of this setting to compare with
+    A ValueError says that `elbo`, `R`, `A` or `C` is missing, a RecordError that a record is broken.
     """
     missing = [name for name in TERMS if name not in here]
     if missing:
@@ -98,8 +87,8 @@ def beside(config: RunConfig, here: Mapping[str, float]) -> Replay:
     same = [
         store.read(name, other)
         for name in plans.names()
-        for other in plans.study(name).configs
-        if config.same_but_for_seed(other) and store.record_folder(name, other).exists()
+        for other in store.recorded(name, plans.study(name).configs)
+        if config.same_but_for_seed(other)
     ]
     return Replay(config, pd.Series({name: float(here[name]) for name in TERMS}), _first_rows(same))
 
@@ -107,9 +96,7 @@ def beside(config: RunConfig, here: Mapping[str, float]) -> Replay:
 def train_beside(config: RunConfig) -> Replay:
     """Train the first window of that run on the CPU, in one thread, uncompiled, and set it beside the records.
 
-    Raises:
-        RunFailedError: if training diverges.
-        RecordError: if a record is broken.
+    A RunFailedError says that training diverged, a RecordError that a record is broken.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -125,13 +112,8 @@ def replay_sample(records: Sequence[RunResult], count: int, seed: int, compiler:
 
     On the kind of machine that made the record every number has to be the same to the last bit. Elsewhere, and
     uncompiled where the record was compiled, each term has to lie within the spread of the recorded seeds of the same
-    setting; a run that is its setting's only seed is not drawn there.
-
-    Args:
-        records: all of them.
-        count: how many to train again.
-        seed: of the draw.
-        compiler: whether to compile what was recorded compiled; None does where there is a compiler.
+    setting; a run that is its setting's only seed is not drawn there. `compiler` says whether to compile what was
+    recorded compiled; None does where there is a compiler.
     """
     seeds = {id(record): [r for r in records if record.config.same_but_for_seed(r.config)] for record in records}
     fit = [record for record in records if _repeatable(record, compiler) or len(seeds[id(record)]) > 1]
@@ -148,29 +130,15 @@ def replay(record: RunResult, seeds: Sequence[RunResult], compiler: bool | None 
 
 
 def first_window(config: RunConfig, compiled: bool = False, device: str = "auto") -> pd.DataFrame:
-    """Train the first window of a run: the first row of its record.
-
-    Args:
-        config, compiled, device: as for `engine.fit_run`.
-
-    Raises:
-        RunFailedError: if training diverges.
-    """
+    """Train the first window of a run, with arguments and errors as of `fit_run`: the first row of its record."""
     return metrics_table(next(trained(config, State.start(initial_model(config, device)), compiled)))
 
 
 def prediction_interval(values: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     """Where one more row would lie: mean ± t s √(1 + 1/n) of each column, Student's t with n - 1 degrees of freedom.
 
-    Args:
-        values: a row for each seed.
-        level: the probability that the next value lies inside, if the values are independent and normal.
-
-    Returns:
-        A row for each column, `low` and `high`.
-
-    Raises:
-        ValueError: with fewer than two rows: there is no spread to go by.
+    The next value lies between `low` and `high` with probability `level`, if values are independent and normal. Fewer
+    than two rows, which have no spread to go by, are a ValueError.
 
     Example:
         >>> prediction_interval(pd.DataFrame({"elbo": [-1.0, 0.0, 1.0]}), level=0.95).round(2)

@@ -29,12 +29,7 @@ class WorkersError(RuntimeError):
 
 @dataclass
 class Outcome:
-    """What came of a study.
-
-    Attributes:
-        recorded: the runs recorded now.
-        failed: the message of each run that met a loss that is not finite.
-    """
+    """What came of a study: the runs recorded now, and the message of each that met a loss that is not finite."""
 
     recorded: list[RunConfig] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -43,10 +38,8 @@ class Outcome:
 def run_all(configs: Iterable[RunConfig], executor: Executor, progress: bool = True) -> list[RunResult]:
     """Train every config on `executor`, without records, and return the results in the order of the configs.
 
-    Only configs and tables travel between processes; each worker reads the data itself.
-
-    Raises:
-        Exception: the first error of a run; runs not yet started are cancelled then.
+    Only configs and tables travel between processes; each worker reads the data itself. The first error of a run is
+    raised, and cancels the runs not yet started.
     """
     futures = [executor.submit(fit_run, config) for config in configs]
     try:
@@ -69,28 +62,23 @@ def run_study(
 ) -> Outcome:
     """Train the runs of a study that have no record, on `executor`, and record each as it ends.
 
-    A run that meets a loss that is not finite is reported in the outcome, and the others go on.
+    A run that meets a loss that is not finite is reported in the outcome, and the others go on. A broken record is a
+    RecordError, before anything is trained.
 
     Args:
-        name: the study's name, the folder of its records.
-        configs: its runs.
-        executor: any `concurrent.futures.Executor`.
+        name, configs: the study, whose name is the folder of its records, and its runs.
+        executor, train: any `concurrent.futures.Executor`, and what it runs.
         cache: where the states of runs lie. Workers on other machines use a folder of that name there.
-        compiled: whether steps are compiled.
-        progress: whether to show a progress bar.
-        train: what the executor runs.
-
-    Raises:
-        RecordError: if there is a broken record; nothing is trained then.
+        compiled, progress: whether steps are compiled, and whether there is a progress bar.
     """
-    missing = [config for config in configs if not store.record_folder(name, config).exists()]
-    for config in configs:
-        if config not in missing:
-            store.read(name, config)  # a broken record is not to be built upon
+    there = store.recorded(name, configs)
+    store.read_study(name, there)  # a broken record is not to be built upon
+    missing = [config for config in configs if config not in there]
+    total, begun = sum(config.steps for config in missing), sum(_state(config, cache)[0] for config in missing)
     outcome = Outcome()
     futures = {executor.submit(partial(train, config, cache, compiled)): config for config in missing}
     try:
-        with _bar(name, missing, cache, progress) as bar:
+        with tqdm(total=total, initial=begun, desc=name, unit="step", unit_scale=True, disable=not progress) as bar:
             pending = set(futures)
             while pending:
                 done, pending = wait(pending, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
@@ -125,9 +113,8 @@ def dask_workers(scheduler: str) -> Iterator[Executor]:
 
     Dask does not interrupt a worker: when its user is interrupted, it goes on to the end of its run.
 
-    Raises:
-        WorkersError: without the package `distributed`, or if a worker has several threads. Runs in threads of one
-            process would draw their initial weights from one stream, and not repeat.
+    A WorkersError says that the package `distributed` is missing, or that a worker has several threads. Runs in threads
+    of one process would draw their initial weights from one stream, and not repeat.
     """
     try:
         from distributed import Client
@@ -167,17 +154,6 @@ def _collect(name: str, future: "Future[RunResult]", config: RunConfig, outcome:
 def _cancel(futures: Iterable["Future[Any]"]) -> None:
     for future in futures:
         future.cancel()
-
-
-def _bar(name: str, configs: Sequence[RunConfig], cache: Path, progress: bool) -> "tqdm[Any]":
-    return tqdm(
-        total=sum(config.steps for config in configs),
-        initial=sum(_state(config, cache)[0] for config in configs),
-        desc=name,
-        unit="step",
-        unit_scale=True,
-        disable=not progress,
-    )
 
 
 def _show(bar: "tqdm[Any]", configs: Sequence[RunConfig], outcome: Outcome, cache: Path) -> None:

@@ -25,11 +25,10 @@ class TrainingConfig:
         phi_rate: phi's learning rate as a multiple of that of the other parameters.
         every: steps in a window: a row of the record each. The randomness is drawn by windows, so that another number
             makes another run.
-        gradient_batches: how many of a window's last batches the record's gradients of R, A and C on theta are taken
-            on, joined to one; 0 leaves them out. They use noise of their own, so that the training is the same.
+        gradient_batches: how many of a window's last batches, joined to one, the record's gradients of R, A and C on
+            theta are taken on; 0 for none. They use noise of their own, so that the training is the same.
 
-    Raises:
-        ValueError: if a number does not make sense, or the schedule is unknown.
+    An unknown schedule or a number that does not make sense is a ValueError.
 
     Example:
         >>> TrainingConfig(steps=500, schedule="cosine").rate(progress=0.5)

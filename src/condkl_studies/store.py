@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from condkl_studies.config import RunConfig, config_from, digest
-from condkl_studies.files import data_folder, write_folder
+from condkl_studies.files import data_folder, indented, write_folder
 from condkl_studies.records import RunResult
 
 _FILES = ("config.json", "metrics.csv", "samples.npz")
@@ -36,32 +36,21 @@ def record_folder(study: str, config: RunConfig) -> Path:
 
 
 def write(study: str, result: RunResult) -> Path:
-    """Record a run: all files in a temporary folder, which then gets its name.
-
-    Returns:
-        The record's folder.
-
-    Raises:
-        RecordError: if the run is recorded already. A record is never overwritten.
-    """
+    """Record a run and return the record's folder; a RecordError if it is there: no record is ever overwritten."""
     folder = record_folder(study, result.config)
     if folder.exists():
         raise RecordError(f"{folder}: recorded already, and never overwritten. Delete it to have it made anew.")
-    contents = _contents(result)
-    hashes = {name: _sha256(raw) for name, raw in contents.items()}
-    provenance = result.provenance | {"files": hashes}
-    provenance["seal"] = digest(provenance)
-    contents[_SEALED] = _indented(provenance)
-    write_folder(folder, contents)
+    samples = io.BytesIO()
+    np.savez_compressed(samples, **result.samples)  # type: ignore[arg-type]
+    raws = (indented(result.config.settings()), metrics_csv(result.metrics), samples.getvalue())
+    contents = dict(zip(_FILES, raws, strict=True))
+    provenance = result.provenance | {"files": {name: _sha256(raw) for name, raw in contents.items()}}
+    write_folder(folder, contents | {_SEALED: indented(provenance | {"seal": digest(provenance)})})
     return folder
 
 
 def read(study: str, config: RunConfig) -> RunResult:
-    """The record of that run.
-
-    Raises:
-        RecordError: if there is none (the message names the command that makes it), or a broken one.
-    """
+    """The record of that run; a RecordError if there is none, with the command that makes it, or a broken one."""
     folder = record_folder(study, config)
     if not folder.exists():
         raise RecordError(
@@ -72,11 +61,7 @@ def read(study: str, config: RunConfig) -> RunResult:
 
 
 def read_study(study: str, configs: Sequence[RunConfig]) -> list[RunResult]:
-    """The records of those runs, in their order.
-
-    Raises:
-        RecordError: as for `read`, at the first run that lacks one.
-    """
+    """The records of those runs, in their order; a RecordError as of `read` at the first run that lacks one."""
     return [read(study, config) for config in configs]
 
 
@@ -86,23 +71,14 @@ def recorded(study: str, configs: Sequence[RunConfig]) -> list[RunConfig]:
 
 
 def seals(study: str, configs: Sequence[RunConfig]) -> str:
-    """A SHA-256 that changes when a record of those runs comes, goes, or is made anew.
-
-    It is taken over the files of provenance as they lie there, and checks none of them.
-    """
-    folders = sorted(record_folder(study, config) for config in configs)
-    files = [folder / _SEALED for folder in folders if (folder / _SEALED).is_file()]
-    return _sha256(b"".join(file.parent.name.encode() + file.read_bytes() for file in files))
+    """A SHA-256 over the files of provenance, unchecked: it changes when a record comes, goes, or is made anew."""
+    files = sorted(record_folder(study, config) / _SEALED for config in configs)
+    return _sha256(b"".join(file.parent.name.encode() + file.read_bytes() for file in files if file.is_file()))
 
 
 def read_folder(folder: Path) -> RunResult:
-    """The record in that folder, after checking every hash.
-
-    Raises:
-        RecordError: if it is half-written, truncated or altered; the message names the file.
-    """
-    provenance = _checked(folder)
-    raws = {name: (folder / name).read_bytes() for name in _FILES}
+    """The record in that folder; a RecordError that names the file if one is missing, truncated or altered."""
+    provenance, raws = _checked(folder)
     try:
         config = config_from(json.loads(raws["config.json"]))
     except (ValueError, TypeError) as error:
@@ -112,7 +88,6 @@ def read_folder(folder: Path) -> RunResult:
     metrics = pd.read_csv(io.BytesIO(raws["metrics.csv"]))
     with np.load(io.BytesIO(raws["samples.npz"]), allow_pickle=False) as arrays:
         samples = {name: arrays[name] for name in arrays.files}
-    del provenance["files"], provenance["seal"]
     return RunResult(config, metrics, samples, provenance)
 
 
@@ -124,41 +99,31 @@ def metrics_csv(metrics: pd.DataFrame) -> bytes:
 _CURE = "Restore it with `git checkout -- data/runs`, or delete the folder and run the study."
 
 
-def _checked(folder: Path) -> dict[str, Any]:
-    """The provenance of the record in that folder, if every file is as it was written."""
+def _checked(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The provenance of the record in that folder and its other files, if every one is as it was written."""
+    sealed = _bytes(folder / _SEALED)
     try:
-        sealed = (folder / _SEALED).read_bytes()
         provenance = json.loads(sealed)
-        hashes, seal = provenance["files"], provenance["seal"]
-    except OSError as error:
-        raise RecordError(f"{folder / _SEALED}: cannot be read ({error.strerror}). {_CURE}") from error
-    except (ValueError, KeyError, TypeError) as error:
+        as_written = sealed == indented(provenance)
+        seal = provenance.pop("seal")
+        as_sealed = seal == digest(provenance)
+        hashes = provenance.pop("files")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{folder / _SEALED}: truncated or altered ({error!r}). {_CURE}") from error
-    unsealed = {name: value for name, value in provenance.items() if name != "seal"}
-    if seal != digest(unsealed) or sealed != _indented(provenance):
+    if not (as_written and as_sealed):
         raise RecordError(f"{folder / _SEALED}: altered since it was written. {_CURE}")
-    for name in _FILES:
-        try:
-            raw = (folder / name).read_bytes()
-        except OSError as error:
-            raise RecordError(f"{folder / name}: cannot be read ({error.strerror}). {_CURE}") from error
+    raws = {name: _bytes(folder / name) for name in _FILES}
+    for name, raw in raws.items():
         if _sha256(raw) != hashes.get(name):
             raise RecordError(f"{folder / name}: truncated or altered since it was written. {_CURE}")
-    return provenance
+    return provenance, raws
 
 
-def _contents(result: RunResult) -> dict[str, bytes]:
-    samples = io.BytesIO()
-    np.savez_compressed(samples, **result.samples)  # type: ignore[arg-type]
-    return {
-        "config.json": _indented(result.config.settings()),
-        "metrics.csv": metrics_csv(result.metrics),
-        "samples.npz": samples.getvalue(),
-    }
-
-
-def _indented(settings: dict[str, Any]) -> bytes:
-    return (json.dumps(settings, indent=1) + "\n").encode()
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{file}: cannot be read ({error.strerror}). {_CURE}") from error
 
 
 def _sha256(raw: bytes) -> str:

@@ -41,25 +41,16 @@ class KnownModel:
         return _truth(self.spread, self.skip)
 
     def images(self, split: str) -> Tensor:
-        """Draws from the model as bytes, 0 or 255, shape (n, 64); every call gives the same.
-
-        Raises:
-            ValueError: if the split is unknown.
-        """
+        """Draws from the model as bytes, 0 or 255, shape (n, 64); every call gives the same."""
         return _images(self, split)
 
     @torch.no_grad()
     def log_evidence(self, x: Tensor, reach: float = 5.0, step: float = 0.4, chunk: int = 20) -> Tensor:
-        """Log p(x) = log ∫∫ p(v) p(u|v) p(x|u,v) du dv, by the trapezoidal rule.
+        """Log p(x) = log ∫∫ p(v) p(u|v) p(x|u,v) du dv in nats, by the trapezoidal rule, `chunk` images at once.
 
-        Args:
-            x: binary images as floats, shape (n, 64).
-            reach: of the grid over v and, around each f(v), over u, in standard deviations.
-            step: of the grid over u; that over v, where f bends, is ten times finer.
-            chunk: images at once.
-
-        Returns:
-            Nats, float64, shape (n,). At the defaults an image is off by up to 0.005, the mean over images by 1e-5.
+        `x` are binary images as floats, shape (n, 64). The grid over v and, around each f(v), over u goes to `reach`
+        standard deviations in steps of `step`, over v, where f bends, ten times finer. The result is float64, shape
+        (n,). At the defaults an image is off by up to 0.005, the mean over images by 1e-5.
         """
         model = self.truth()
         v, weight_v = _grid(reach, step / 10)
@@ -73,10 +64,7 @@ class KnownModel:
 
 
 def known_model(name: str) -> KnownModel:
-    """The model that generates the data set of that name.
-
-    Raises:
-        ValueError: if there is no such data set, or its model is not known.
+    """The model that generates the data set of that name; a ValueError if there is none, or it is not known.
 
     Example:
         >>> x = known_model("tight").images("test")[:2] / 255

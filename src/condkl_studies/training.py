@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from condkl.gradients import term_gradients
@@ -71,8 +71,8 @@ class Fit:
     Attributes:
         model: the model after the last step.
         history: one row per window: `step`, its last, and the means over its batches, in nats, of `elbo`, `R`, `A`,
-            `C` (summed over layers) and, with more than two layers, `C1`, `C2`, … from the top. With `gradients`
-            also what pulls on theta, as `gradient_record` gives it.
+            `C` (summed over layers) and, with more than two layers, `C1`, `C2`, … from the top. With
+            `gradient_batches` also what pulls on theta, as `gradient_record` gives it.
     """
 
     model: HierarchicalVAE
@@ -118,9 +118,8 @@ def windows(
 
     Args:
         state: where to start or go on; its model is on any device, and the batches follow it there.
-        objective: what each parameter follows, e.g. `objective.full` or `objective.modified`.
+        objective, plan: what each parameter follows, how long and how fast.
         images: grey levels as bytes, shape (n, pixels).
-        plan: how long and how fast.
         seed: of the order of the images, their binarisation and the latents.
         compiled: whether `torch.compile` makes one function of the step. It needs a C++ compiler or CUDA, changes
             the rounding, and forgets what else this process compiled.
@@ -140,8 +139,10 @@ def windows(
     """
     if len(images) < plan.batch_size:
         raise ValueError(f"images: expected at least batch_size={plan.batch_size} images, got {len(images)}.")
-    images = images.to(_device(state.model))
-    step = _step(state, objective, plan.phi_rate, compiled, vectors)
+    images = images.to(state.first[0].device)
+    step = _step(state, objective, plan.phi_rate)
+    if compiled:
+        step = _compiled(step, images.device, vectors)
     while state.step < plan.steps:
         row, bits = _window(state, step, objective, images, plan, seed)
         if plan.gradient_batches:
@@ -152,10 +153,7 @@ def windows(
 
 
 def batch_order(n: int, batch_size: int, steps: range, seed: int) -> Tensor:
-    """Which of n images are in the batches of those steps, shape (len(steps), batch_size).
-
-    Every epoch is a new permutation; the images that fill no batch are left out.
-    """
+    """Which of n images are in the batches of those steps, shape (len(steps), batch_size): a new order every epoch."""
     per_epoch = n // batch_size
     orders = {
         epoch: torch.randperm(n, generator=stream(seed, _ORDER, epoch))[: per_epoch * batch_size].view(per_epoch, -1)
@@ -172,18 +170,14 @@ def summary(terms: Terms) -> dict[str, float]:
 def gradient_record(model: HierarchicalVAE, x: Tensor, generator: torch.Generator) -> dict[str, float]:
     """What pulls on theta at this batch, x of shape (n, pixels).
 
-    Returns:
-        The norms `norm_R`, `norm_A` and `norm_C` of the gradients of the mean terms, the cosines `cos_RA`, `cos_RC`
-        and `cos_AC` between them, and `gain_modified`, the first-order change of the batch ELBO along theta's
-        direction under eq. (9).
+    The norms `norm_R`, `norm_A` and `norm_C` of the gradients of the mean terms, the cosines `cos_RA`, `cos_RC` and
+    `cos_AC` between them, and `gain_modified`, the first-order change of the batch ELBO along theta's direction under
+    eq. (9).
     """
     pulls = term_gradients(model, x, generator)
     norms = {f"norm_{name}": value for name, value in pulls.norms().items()}
-    return (
-        norms
-        | {f"cos_{name}": value for name, value in pulls.cosines().items()}
-        | {"gain_modified": pulls.first_order_gain(0.0)}
-    )
+    cosines = {f"cos_{name}": value for name, value in pulls.cosines().items()}
+    return norms | cosines | {"gain_modified": pulls.first_order_gain(0.0)}
 
 
 def _window(
@@ -209,9 +203,7 @@ def _window(
     return {"step": state.step, **_named(log.mean(0))}, bits
 
 
-def _step(
-    state: State, objective: Objective, phi_rate: float, compiled: bool, vectors: int | None
-) -> Callable[..., None]:
+def _step(state: State, objective: Objective, phi_rate: float) -> Callable[..., None]:
     """One step: the gradient of the negative ELBO, and Adam in place on the weights and moments."""
     model, weights = state.model, list(state.model.parameters())
     phi = {id(p) for p in model.phi()}
@@ -227,14 +219,17 @@ def _step(
                 v.mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
                 p.sub_(multiple * rates[0] * m / (v.sqrt() * rates[1] + _EPS))
 
-    if not compiled:
-        return step
+    return step
+
+
+def _compiled(step: Callable[..., None], device: torch.device, vectors: int | None) -> Callable[..., None]:
+    """The step as one function of generated code."""
     # Checking at each call what the step was compiled for costs 6 % of it. Nothing of that changes between the calls;
     # but what is compiled later in this process must not meet it, hence the reset.
     torch.compiler.reset()
     torch._dynamo.config.trace_autograd_ops = True
     options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-    if state.first[0].device.type == "cpu":
+    if device.type == "cpu":
         options["cpp_wrapper"] = True  # C++ calls the products one after the other, in place of Python
     if vectors and torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         options["cpp.simdlen"] = vectors
@@ -259,14 +254,9 @@ def _named(columns: Tensor) -> dict[str, float]:
 
 
 def _stop_at_non_finite(log: Tensor, start: int) -> None:
-    bad = (~log.isfinite()).any(1)
+    bad = ~log.isfinite()
     if bool(bad.any()):
-        i = int(bad.int().argmax())
+        i = int(bad.any(1).int().argmax())
         names = ["elbo", "R", "A", *(f"C{k}" for k in range(1, log.shape[1] - 2))]
-        culprits = [k for k in range(log.shape[1]) if not log[i, k].isfinite()]
-        culprit = culprits[1] if len(culprits) > 1 else culprits[0]  # a term, or only their sum
+        culprit = bad[i].nonzero().flatten().tolist()[:2][-1]  # a term, or only their sum
         raise NonFiniteLossError(start + i + 1, names[culprit], float(log[i, culprit]))
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device

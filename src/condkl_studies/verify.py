@@ -32,8 +32,7 @@ class Verification:
         passed: when it ended, UTC, as ISO 8601.
         commit: of the repository, or None outside one.
         machine: its kind, as `engine.machine` gives it.
-        records: how many were checked, for each study.
-        seals: `store.seals` of them, for each study.
+        records, seals: how many were checked, and `store.seals` of them, for each study.
         replays: the first windows that were trained again.
     """
 
@@ -46,16 +45,14 @@ class Verification:
 
     def outdated(self, studies: Mapping[str, Study]) -> list[str]:
         """The names of the studies of which a record came, went or was made anew since."""
-        names = dict.fromkeys([*studies, *self.seals])
-        now = {name: store.seals(name, studies[name].configs if name in studies else ()) for name in names}
-        return [name for name in names if self.seals.get(name, store.seals(name, ())) != now[name]]
+        nothing = store.seals("", ())
+        now = {name: store.seals(name, study.configs) for name, study in studies.items()}
+        names = dict.fromkeys([*now, *self.seals])
+        return [name for name in names if self.seals.get(name, nothing) != now.get(name, nothing)]
 
 
 def problems(studies: Mapping[str, Study]) -> list[str]:
-    """What is wrong with the records: one line for each missing, half-written, truncated, altered or unknown one.
-
-    A study that is still open lacks records by right.
-    """
+    """What is wrong with the records, a line for each: missing (by right in an open study), broken, or of no study."""
     found = []
     for name, study in studies.items():
         for config in store.recorded(name, study.configs) if study.open else study.configs:
@@ -78,15 +75,7 @@ def verified_file() -> Path:
 
 
 def keep_verification(studies: Mapping[str, Study], replays: Sequence[Replay]) -> Path:
-    """Keep what a verification without a problem found, in place of the one before.
-
-    Args:
-        studies: all of them; each of their records is whole.
-        replays: those that were made; each passed.
-
-    Returns:
-        The file.
-    """
+    """Keep what a verification of all studies without a problem found, in place of the one before; gives the file."""
     recorded = {name: store.recorded(name, study.configs) for name, study in studies.items()}
     found = Verification(
         passed=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -101,11 +90,7 @@ def keep_verification(studies: Mapping[str, Study], replays: Sequence[Replay]) -
 
 
 def last_verification() -> Verification | None:
-    """The last verification without a problem, or None if none was kept.
-
-    Raises:
-        RecordError: if its file is truncated or altered.
-    """
+    """The last verification without a problem, or None; a RecordError if its file is truncated or altered."""
     try:
         said = json.loads(verified_file().read_text(encoding="utf-8"))
         if said.pop("seal") != digest(said):

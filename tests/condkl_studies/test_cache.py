@@ -3,10 +3,13 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny import TINY, left, same
 
 from condkl_studies import engine, files, fit_run
@@ -16,6 +19,7 @@ from condkl_studies.engine import initial_model, machine, trained
 from condkl_studies.training import State
 
 STOPPED = replace(TINY, steps=12)
+FILE = "state.safetensors"
 MADE_BY = {"protocol": PROTOCOL, "packages": engine._packages(), "machine": machine(), "compiled": False}
 
 
@@ -75,58 +79,77 @@ def test_a_run_whose_state_is_its_last_is_only_evaluated_again(half_way, cache):
 def test_only_the_last_state_is_kept(cache):
     fit_run(STOPPED, cache)
     names = sorted(path.name for path in (cache / STOPPED.id).iterdir())
-    assert [name for name in names if name != "lock"] == ["state.json", "step-00000012.safetensors"]
+    assert [name for name in names if name != "lock"] == [FILE]
 
 
-def truncate(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+def truncate(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def flip(path):
-    raw = bytearray(path.read_bytes())
+def flip(file):
+    raw = bytearray(file.read_bytes())
     raw[-5] ^= 1
-    path.write_bytes(raw)
+    file.write_bytes(raw)
 
 
-def edit(folder, change):
-    said = json.loads((folder / "state.json").read_text())
-    change(said)
-    (folder / "state.json").write_text(json.dumps(said))
+def rewrite(file, change):
+    """Write the file as it is but for a change of its tensors and header, a whole safetensors file again."""
+    with safe_open(file, "pt") as opened:
+        header = opened.metadata()
+    tensors = load_file(file)
+    change(tensors, header)
+    save_file(tensors, file, header or None)
 
 
-def of_another_run(folder):
-    edit(folder, lambda said: said.update(file="step-00000099.safetensors"))
+def with_row_changed(tensors, header):
+    said = json.loads(header["state"])
+    said["rows"][0]["elbo"] = -1.0
+    header["state"] = json.dumps(said)
 
 
 BROKEN = {
-    "truncated weights": lambda folder: truncate(folder / "step-00000006.safetensors"),
-    "altered weights": lambda folder: flip(folder / "step-00000006.safetensors"),
-    "empty weights": lambda folder: (folder / "step-00000006.safetensors").write_bytes(b""),
-    "weights gone": lambda folder: (folder / "step-00000006.safetensors").unlink(),
-    "another file named": of_another_run,
-    "truncated description": lambda folder: truncate(folder / "state.json"),
-    "empty description": lambda folder: (folder / "state.json").write_bytes(b""),
-    "description of zeros": lambda folder: (folder / "state.json").write_bytes(b"\0" * 100),
-    "description no text": lambda folder: (folder / "state.json").write_bytes(b"\xff\xfe\xfa"),
-    "altered row": lambda folder: edit(folder, lambda said: said["rows"][0].update(elbo=-1.0)),
-    "no seal": lambda folder: edit(folder, lambda said: said.pop("seal")),
-    "description no object": lambda folder: (folder / "state.json").write_text("[1]"),
-    "description gone": lambda folder: (folder / "state.json").unlink(),
+    "truncated": truncate,
+    "altered weights": flip,
+    "altered name": lambda file: file.write_bytes(file.read_bytes().replace(b'"first.', b'"f1rst.', 1)),
+    "empty": lambda file: file.write_bytes(b""),
+    "zeros": lambda file: file.write_bytes(b"\0" * 100),
+    "no header": lambda file: file.write_bytes(b"\xff\xfe\xfa"),
+    "gone": Path.unlink,
+    "weights of another state": lambda file: rewrite(file, lambda tensors, _: [t.add_(1) for t in tensors.values()]),
+    "a tensor gone": lambda file: rewrite(file, lambda tensors, _: tensors.popitem()),
+    "no description": lambda file: rewrite(file, lambda _, header: header.clear()),
+    "truncated description": lambda file: rewrite(file, lambda _, header: header.update(state=header["state"][:99])),
+    "description no object": lambda file: rewrite(file, lambda _, header: header.update(state="[1]")),
+    "altered row": lambda file: rewrite(file, with_row_changed),
+    "no seal": lambda file: rewrite(file, lambda _, header: header.pop("seal")),
 }
 
 
+@pytest.fixture
+def break_it(stopped):
+    """Break the saved state in that way; it is not the file that it was."""
+
+    def broken(kind):
+        file = stopped / FILE
+        before = file.read_bytes()
+        BROKEN[kind](file)
+        assert not file.exists() or file.read_bytes() != before
+
+    return broken
+
+
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_state_is_not_used(kind, stopped):
-    BROKEN[kind](stopped)
+def test_a_broken_state_is_not_used(kind, stopped, break_it):
+    break_it(kind)
     state, seconds = Cache(stopped, MADE_BY).load(initial_model(STOPPED))
     assert (state.step, state.rows, seconds) == (0, [], 0.0)
     for one, other in zip(tensors(state), tensors(State.start(initial_model(STOPPED))), strict=True):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("kind", ["truncated weights", "weights gone", "truncated description"])
-def test_a_run_with_a_broken_state_starts_anew_and_gets_the_same_numbers(kind, half_way, stopped, cache):
-    BROKEN[kind](stopped)
+@pytest.mark.parametrize("kind", ["truncated", "gone", "truncated description"])
+def test_a_run_with_a_broken_state_starts_anew_and_gets_the_same_numbers(kind, half_way, break_it, cache):
+    break_it(kind)
     assert same(fit_run(STOPPED, cache), half_way[2])
 
 
@@ -153,12 +176,10 @@ def test_a_cleared_state_is_gone_and_can_be_cleared_again(stopped):
 
 
 def test_what_a_death_left_half_written_beside_the_state_does_no_harm(half_way, stopped, cache):
-    for name in (".state.json.partial", ".step-00000006.safetensors.partial", ".step-00000008.safetensors.partial"):
-        (stopped / name).write_bytes(b"half")
-    (stopped / "step-00000004.safetensors").write_bytes(b"the state before, not yet deleted")
+    (stopped / f".{FILE}.partial").write_bytes(b"half")
     assert Cache(stopped, MADE_BY).load(initial_model(STOPPED))[0].step == 6
     assert same(fit_run(STOPPED, cache), half_way[2])
-    assert [path.name for path in stopped.glob("*.safetensors")] == ["step-00000012.safetensors"]
+    assert [path.name for path in stopped.glob("*.safetensors*")] == [FILE]
 
 
 def test_two_processes_do_not_train_one_run(processes, cache):
@@ -188,4 +209,4 @@ def test_a_state_is_never_written_in_place(stopped, monkeypatch):
     monkeypatch.setattr(files.Path, "write_bytes", lambda path, raw: written.append(path.name) or len(raw))
     monkeypatch.setattr(files.Path, "replace", lambda path, target: target)
     Cache(stopped).save(State.start(initial_model(STOPPED)), 0.0)
-    assert written == [".step-00000000.safetensors.partial", ".state.json.partial"]
+    assert written == [f".{FILE}.partial"]

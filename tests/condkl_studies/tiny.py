@@ -9,6 +9,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from safetensors.torch import load_file
+
 from condkl_studies import RunConfig, data, engine, store
 from condkl_studies.cache import Cache
 from condkl_studies.plans import Study
@@ -68,8 +70,8 @@ def step(cache, config):
 
 def left(cache, config):
     """What a run leaves in its cache: its record and the bytes of its weights and Adam's moments."""
-    said = Cache(cache / config.id).peek()
-    return said["step"], said["rows"], (cache / config.id / said["file"]).read_bytes()
+    said, tensors = Cache(cache / config.id).peek(), load_file(cache / config.id / "state.safetensors")
+    return said["step"], said["rows"], {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
 
 
 def contents(folder):
@@ -107,7 +109,7 @@ def train(config, cache, *death):
 
 
 def killed_by_itself(config, cache, compiled):
-    train(config, cache, "replace", 3)
+    train(config, cache, "replace", 2)
 
 
 def write_and_die(data, result, study, *death):

@@ -22,9 +22,7 @@ def names() -> list[str]:
 def load(name: str, split: str) -> Tensor:
     """The images of a split, "train", "validation" or "test", of a data set: bytes, shape (n, pixels).
 
-    Raises:
-        ValueError: if the name or the split is unknown.
-        DataError: if a file is missing, truncated or altered.
+    A ValueError says that there is no such name or split, a DataError that a file is missing, truncated or altered.
 
     Example:
         >>> load("tight", "test").shape
@@ -35,11 +33,7 @@ def load(name: str, split: str) -> Tensor:
 
 
 def module(name: str) -> ModuleType:
-    """The module of a data set.
-
-    Raises:
-        ValueError: if there is none of that name; the error lists the known ones.
-    """
+    """The module of a data set; a ValueError that lists the known ones if there is none of that name."""
     if name in names():
         return import_module(f"{__name__}.{name}")
     raise ValueError(f"data: expected one of {', '.join(names())}, got {name!r}.")
@@ -48,13 +42,8 @@ def module(name: str) -> ModuleType:
 def binarise(images: Tensor, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """Draw each pixel anew: 1 with probability grey level / 255, else 0 (stochastic binarisation).
 
-    Args:
-        images: bytes, any shape.
-        generator: the source of randomness, on the device of `images`.
-        dtype: of the result; bytes where many batches are drawn ahead.
-
-    Returns:
-        0 and 1, of the shape and on the device of `images`.
+    The images are bytes of any shape, and the generator is on their device. The result, 0 and 1, has their shape and
+    the given dtype, which is bytes where many batches are drawn ahead.
 
     Raises:
         TypeError: if `images` are not bytes.

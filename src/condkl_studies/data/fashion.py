@@ -11,9 +11,5 @@ from condkl_studies.files import data_folder
 
 
 def images(split: str) -> Tensor:
-    """The images of a split, grey levels as bytes, shape (n, 784), as `load("fashion", split)` gives them.
-
-    Raises:
-        ValueError, DataError: as for `mnist`.
-    """
+    """The images of a split, grey levels as bytes, shape (n, 784); errors as of `mnist`."""
     return mnist(split, data_folder() / "fashion-mnist").images

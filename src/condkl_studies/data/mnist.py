@@ -21,12 +21,7 @@ _FILES = {"train": "train", "validation": "train", "test": "t10k"}
 
 @dataclass(frozen=True)
 class Digits:
-    """A split of MNIST.
-
-    Attributes:
-        images: grey levels as bytes, shape (n, 784).
-        labels: the digits as bytes, shape (n,).
-    """
+    """A split of MNIST: `images`, grey levels as bytes, shape (n, 784), and `labels`, bytes, shape (n,)."""
 
     images: Tensor
     labels: Tensor
@@ -35,12 +30,11 @@ class Digits:
 def mnist(split: str, folder: Path | None = None) -> Digits:
     """Read a split of MNIST: the first 50,000 training images, the last 10,000 of them, or the 10,000 test images.
 
-    Args:
-        split: "train", "validation" or "test".
-        folder: where the four gzipped IDX files and SHA256SUMS are; `data_folder() / "mnist"` if None.
+    The splits are "train", "validation" and "test". The four gzipped IDX files and SHA256SUMS are in `folder`, which is
+    `data_folder() / "mnist"` if None.
 
     Raises:
-        ValueError: if `split` is unknown.
+        ValueError: if the split is unknown.
         DataError: if a file is missing, truncated or altered.
 
     Source:
@@ -62,51 +56,39 @@ def mnist(split: str, folder: Path | None = None) -> Digits:
 
 
 def images(split: str) -> Tensor:
-    """The images of a split, grey levels as bytes, shape (n, 784), as `load("mnist", split)` gives them.
-
-    Raises:
-        ValueError, DataError: as for `mnist`.
-    """
+    """The images of a split, grey levels as bytes, shape (n, 784); errors as of `mnist`."""
     return mnist(split).images
 
 
 def _verified(folder: Path, name: str) -> Tensor:
-    sums = folder / "SHA256SUMS"
+    path, sums = folder / name, folder / "SHA256SUMS"
     if not sums.is_file():
-        raise DataError(f"{sums}: missing. Restore it with `git checkout -- data`.")
+        raise _damaged(sums, "missing")
     lines = [line.split() for line in sums.read_text().splitlines()]
-    expected = {words[1]: words[0] for words in lines if len(words) == 2}
-    raw = _bytes_of(folder / name)
-    found = hashlib.sha256(raw).hexdigest()
-    if found != expected.get(name):
-        raise DataError(
-            f"{folder / name}: altered or truncated ({len(raw)} bytes). SHA-256 expected {expected.get(name)}, "
-            f"got {found}. Restore it with `git checkout -- data`."
-        )
-    return _parse_idx(folder / name, raw)
-
-
-def _bytes_of(path: Path) -> bytes:
+    expected = {words[1]: words[0] for words in lines if len(words) == 2}.get(name)
     try:
-        return path.read_bytes()
+        raw = path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror}). Restore it with `git checkout -- data`."
-        ) from error
-
-
-def _parse_idx(path: Path, raw: bytes) -> Tensor:
+        raise _damaged(path, f"cannot be read ({error.strerror})") from error
+    found = hashlib.sha256(raw).hexdigest()
+    if found != expected:
+        raise _damaged(path, f"altered or truncated ({len(raw)} bytes). SHA-256 expected {expected}, got {found}")
     try:
         content = gzip.decompress(raw)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: not a whole gzip file ({error}). Restore it with `git checkout -- data`.") from error
+        raise _damaged(path, f"not a whole gzip file ({error})") from error
+    return _parse_idx(path, content)
+
+
+def _parse_idx(path: Path, content: bytes) -> Tensor:
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTES:
-        raise DataError(f"{path}: not an IDX file of unsigned bytes. Restore it with `git checkout -- data`.")
+        raise _damaged(path, "not an IDX file of unsigned bytes")
     start = 4 + 4 * content[3]
-    shape = [int(n) for n in np.frombuffer(content[4:start], dtype=">u4")]
+    shape = tuple(np.frombuffer(content[4:start], dtype=">u4").tolist())
     if len(shape) != content[3] or len(content) - start != math.prod(shape):
-        raise DataError(
-            f"{path}: the header declares shape {tuple(shape)}, but {len(content) - start} bytes follow. "
-            "Restore it with `git checkout -- data`."
-        )
+        raise _damaged(path, f"the header declares shape {shape}, but {len(content) - start} bytes follow")
     return torch.from_numpy(np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape).copy())
+
+
+def _damaged(path: Path, how: str) -> DataError:
+    return DataError(f"{path}: {how}. Restore it with `git checkout -- data`.")

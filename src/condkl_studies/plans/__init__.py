@@ -4,10 +4,13 @@ Each module of this package is a study of the module's name, which it keeps as `
 by value: a data set or an objective that is added changes no study.
 """
 
+import itertools
 import pkgutil
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
+from typing import Any
 
 from condkl_studies.config import RunConfig
 
@@ -55,6 +58,11 @@ class Study:
         return sum(config.steps for config in self.configs)
 
 
+def grid(base: RunConfig, **values: Iterable[Any]) -> tuple[RunConfig, ...]:
+    """`base` with every combination of these values; those of the setting named last change first."""
+    return tuple(replace(base, **dict(zip(values, some, strict=True))) for some in itertools.product(*values.values()))
+
+
 def names() -> list[str]:
     """The names of all studies."""
     return [module.name for module in pkgutil.iter_modules(__path__)]
@@ -66,10 +74,7 @@ def studies() -> dict[str, Study]:
 
 
 def study(name: str) -> Study:
-    """The study of that name.
-
-    Raises:
-        ValueError: if there is none; the error lists the known ones.
+    """The study of that name; a ValueError that lists the known ones if there is none.
 
     Example:
         >>> {config.data for config in study("controlled").configs} == {"tight", "loose", "crossed"}

@@ -1,17 +1,15 @@
 """What one can do instead of eq. (9)."""
 
 from dataclasses import replace
-from typing import Any
 
-from condkl_studies.plans import BASE, DECODERS, Study
+from condkl_studies.plans import BASE, DECODERS, Study, grid
 
-WAYS: tuple[dict[str, Any], ...] = (
-    {"phi_rate": 5.0},
-    {"objective": "prior_mixture"},
-    {"objective": "kl_warm_up"},
-    {"objective": "free_bits"},
-)
+OBJECTIVES = ("prior_mixture", "kl_warm_up", "free_bits")
 STUDY = Study(
     "What one can do instead of {eq}`eq-9`.",
-    tuple(replace(BASE, skip=skip, seed=seed, **way) for seed in range(3) for skip in DECODERS for way in WAYS),
+    tuple(
+        config
+        for pair in grid(BASE, seed=range(3), skip=DECODERS)
+        for config in (replace(pair, phi_rate=5.0), *grid(pair, objective=OBJECTIVES))
+    ),
 )
