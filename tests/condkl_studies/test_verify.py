@@ -13,6 +13,7 @@ from tiny import STUDY, TINY, plan
 
 from condkl_studies import store, verify
 from condkl_studies.config import canonical_json
+from condkl_studies.engine import commit
 from condkl_studies.replay import replay, replay_sample
 
 PLANS = {"tiny": plan(*STUDY)}
@@ -57,7 +58,7 @@ def test_a_verification_is_kept_with_what_it_checked_and_where(recorded, records
     assert file == recorded.parent / "verified.json"
     assert [path.name for path in recorded.parent.iterdir() if path.is_file()] == ["verified.json"]
     assert found.machine == records[0].provenance["machine"]
-    assert found.commit == records[0].provenance["commit"]
+    assert found.commit == commit()
     assert 0 <= (datetime.now(UTC) - datetime.fromisoformat(found.passed)).total_seconds() < 60
     assert found.records == {"tiny": len(STUDY)}
     assert len(found.replays) == 2
