@@ -84,8 +84,8 @@ PROSE = [page for page in PAGES if page.suffix != ".ipynb"]
 CHAPTERS = list(chapters())
 ENVIRONMENT = records.environment()
 STATE = records.surroundings()
-COMMIT = subprocess.getoutput("git rev-parse HEAD 2> /dev/null")  # on the status page; empty outside a repository
-SITE_STATE = [*STATE, COMMIT, *map(str, PROSE), *CHAPTERS]
+SITE_STATE = [*STATE, *map(str, PROSE), *CHAPTERS]
+LAST = "status"  # a chapter that tells how long the others took, and reads them executed
 
 
 def copied(copies: dict[Path, Path]) -> records.Inputs:
@@ -143,7 +143,8 @@ def task_chapter() -> Iterator[dict[str, Any]]:
     """Execute the chapters that need it."""
     for name in CHAPTERS:
         needed = records.fresh, [name, EXECUTED / f"{name}.ipynb", STATE]
-        yield SHOWN | {"name": name, "actions": [(execute, [name])], "uptodate": [needed]}
+        before = [f"chapter:{other}" for other in CHAPTERS if name == LAST != other]
+        yield SHOWN | {"name": name, "actions": [(execute, [name])], "uptodate": [needed], "task_dep": before}
 
 
 def task_site() -> dict[str, Any]:

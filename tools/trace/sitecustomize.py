@@ -18,8 +18,10 @@ from typing import Any
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 # The data folder may lie elsewhere.
 ROOTS = ROOT, os.path.realpath(os.path.expanduser(os.environ.get("CONDKL_DATA") or ROOT))
-# What lies outside, and what tools write. The versions of the packages are compared elsewhere.
-SKIPPED = re.compile(r"(^|/)(\.\.|\.venv|\.git|\.cache|_build|node_modules|site-packages|[^/]*\.(egg|dist)-info)(/|$)")
+# What lies outside, and what tools write, but for executed chapters. The versions of packages are compared elsewhere.
+SKIPPED = re.compile(
+    r"(^|/)(\.\.|\.venv|\.git|\.cache|_build(?!/executed/)|node_modules|site-packages|[^/]*\.(egg|dist)-info)(/|$)"
+)
 
 
 def digest(kind: str, path: str) -> str | None:

@@ -10,16 +10,15 @@ Each module of this package is an objective of the module's name, which it keeps
 importing its module, so that a new objective is a new file and changes nothing that exists.
 """
 
-import pkgutil
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 
 import torch
 from torch import Tensor
 
+from condkl import _modules
 from condkl._checks import unit_interval
 from condkl.vae import HierarchicalVAE, Terms
 
@@ -152,7 +151,7 @@ def names() -> list[str]:
         >>> {"full", "modified", "kl_warm_up"} <= set(names())
         True
     """
-    return [*_FIXED, *(module.name for module in pkgutil.iter_modules(__path__))]
+    return [*_FIXED, *_modules.names(__name__)]
 
 
 def objective(name: str) -> Objective:
@@ -172,7 +171,7 @@ def objective(name: str) -> Objective:
         return Interpolated(_FIXED[spelled])
     if spelled.startswith("lambda="):
         return Interpolated(float(spelled.removeprefix("lambda=")))
-    if spelled in names():
-        found: Objective = import_module(f"{__name__}.{spelled}").objective
+    if module := _modules.module(__name__, spelled):
+        found: Objective = module.objective
         return found
     raise ValueError(f"objective: expected one of {', '.join(names())}, or lambda=0.7 and the like, got {name!r}.")

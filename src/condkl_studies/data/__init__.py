@@ -4,19 +4,18 @@ Each module of this package is a data set of the module's name: its `images(spli
 is found by importing its module, so that a new data set is a new file and changes nothing that exists.
 """
 
-import pkgutil
-from importlib import import_module
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from condkl import _modules
 from condkl_studies.randomness import generator as seeded
 
 
 def names() -> list[str]:
     """The names of all data sets."""
-    return [module.name for module in pkgutil.iter_modules(__path__)]
+    return _modules.names(__name__)
 
 
 def load(name: str, split: str) -> Tensor:
@@ -34,8 +33,8 @@ def load(name: str, split: str) -> Tensor:
 
 def module(name: str) -> ModuleType:
     """The module of a data set; a ValueError that lists the known ones if there is none of that name."""
-    if name in names():
-        return import_module(f"{__name__}.{name}")
+    if found := _modules.module(__name__, name):
+        return found
     raise ValueError(f"data: expected one of {', '.join(names())}, got {name!r}.")
 
 

@@ -5,13 +5,12 @@ by value: a data set or an objective that is added changes no study.
 """
 
 import itertools
-import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import import_module
 from typing import Any
 
+from condkl import _modules
 from condkl_studies.config import RunConfig
 
 EPOCH = 500  # steps: 50,000 images in batches of 100
@@ -65,7 +64,7 @@ def grid(base: RunConfig, **values: Iterable[Any]) -> tuple[RunConfig, ...]:
 
 def names() -> list[str]:
     """The names of all studies."""
-    return [module.name for module in pkgutil.iter_modules(__path__)]
+    return _modules.names(__name__)
 
 
 def studies() -> dict[str, Study]:
@@ -80,7 +79,7 @@ def study(name: str) -> Study:
         >>> {config.data for config in study("controlled").configs} == {"tight", "loose", "crossed"}
         True
     """
-    if name in names():
-        found: Study = import_module(f"{__name__}.{name}").STUDY
+    if module := _modules.module(__name__, name):
+        found: Study = module.STUDY
         return found
     raise ValueError(f"study: expected one of {', '.join(names())}, got {name!r}.")
