@@ -1,14 +1,12 @@
 """Data from known models."""
 
-from functools import partial
-
 from pandas import DataFrame
 
-from condkl_studies.predictions import Judged, prediction, span
+from condkl_studies.plans.controlled import DATA
+from condkl_studies.predictions import Judged, each, span, written
 from condkl_studies.results import interval, minus, where
 
-predicts = partial(prediction, date="22 November 2026", commit="0ad986a")
-DATA = ("tight", "loose", "crossed")
+predicts = written("22 November 2026", "0ad986a")
 
 
 @predicts(18, foreshadowed="An early look at each model had A near 0, as the page says.")
@@ -19,7 +17,7 @@ def _from_the_usual_start_it_is_lost(controlled: DataFrame) -> Judged:
     dies before the spread can shrink.
     """
     lost = where(controlled, method="modified")
-    return (lost.val_A < 0.1).all(), f"A under eq. (9), in nats: {_each(lost)}."
+    return (lost.val_A < 0.1).all(), f"A under eq. (9), in nats: {of_each(lost)}."
 
 
 @predicts(19)
@@ -47,11 +45,9 @@ def _the_full_gradient_keeps_it_and_is_ahead(controlled: DataFrame, evidence: Da
     full = full.assign(below=full.elbo - full.data.map(evidence["all"]))
     ahead = {data: minus(controlled, "elbo", "full", "modified", data=data) for data in DATA}
     below = {data: interval(where(full, data=data).below) for data in DATA}
-    held = (full.val_A > 0.2).all() and (full.below < 0).all() and all(found.low > 0 for found in ahead.values())
-    return held, (
-        f"A under the full gradient: {_each(full)}. Its test ELBO minus that of eq. (9): "
-        f"{'; '.join(f'{data} {found:+.2f}' for data, found in ahead.items())}. Minus the true mean log evidence: "
-        f"{'; '.join(f'{data} {found:+.2f}' for data, found in below.items())}."
+    return (full.val_A > 0.2).all() and (full.below < 0).all() and all(gap.low > 0 for gap in ahead.values()), (
+        f"A under the full gradient: {of_each(full)}. Its test ELBO minus that of eq. (9): {each(ahead, '+.2f')}. "
+        f"Minus the true mean log evidence: {each(below, '+.2f')}."
     )
 
 
@@ -63,19 +59,13 @@ def _starvation_does_not_bite(controlled_curves: DataFrame) -> Judged:
     """**Starvation does not bite under Adam.** In the tight model the full gradient needs less than twice the epochs of
     {eq}`eq-9` until its training ELBO is within 0.2 nats of its last value.
     """
-    full, cut = (
-        where(controlled_curves, data="tight", method=method).groupby("seed")[["epoch", "elbo"]].apply(_epochs).mean()
-        for method in ("full", "modified")
-    )
-    return full < 2 * cut, (
-        f"in the tight model the full gradient needs {full:.1f} epochs, eq. (9) {cut:.1f}, as means over seeds."
-    )
+    runs = where(controlled_curves, data="tight")
+    near = runs[runs.elbo > runs.groupby(["method", "seed"]).elbo.transform("last") - 0.2]
+    epochs = near.groupby(["method", "seed"]).epoch.min().groupby("method").mean()
+    words = f"{epochs.full:.1f} epochs, eq. (9) {epochs.modified:.1f}, as means over seeds"
+    return epochs.full < 2 * epochs.modified, f"in the tight model the full gradient needs {words}."
 
 
-def _each(table: DataFrame) -> str:
-    return "; ".join(f"{data} {span(where(table, data=data).val_A)}" for data in DATA)
-
-
-def _epochs(run: DataFrame) -> float:
-    """The first epoch whose training ELBO is within 0.2 nats of the last one's."""
-    return run.epoch[run.elbo > run.elbo.iloc[-1] - 0.2].min()
+def of_each(table: DataFrame) -> str:
+    """The least and the largest A with the data of each known model, in words."""
+    return each({data: span(where(table, data=data).val_A) for data in DATA})

@@ -1,13 +1,11 @@
 """The comparison on MNIST, 150 epochs."""
 
-from functools import partial
-
 from pandas import DataFrame
 
-from condkl_studies.predictions import PLAIN, SKIP, Judged, prediction, span
-from condkl_studies.results import PUBLISHED, interval, minus, where
+from condkl_studies.predictions import PLAIN, SKIP, Judged, span, written
+from condkl_studies.results import PUBLISHED, differences, interval, minus, where
 
-predicts = partial(prediction, date="22 November 2026", commit="0ad986a")
+predicts = written("22 November 2026", "0ad986a")
 
 
 @predicts(23)
@@ -40,10 +38,7 @@ def _with_skip_the_loss_is_smaller(long: DataFrame) -> Judged:
     r"""**With $p(x \given u, v)$ the loss is smaller:** the likelihood difference between full and {eq}`eq-9` is
     smaller in size than with $p(x \given u)$.
     """
-    cut, full = (
-        where(long, method=method).set_index(["decoder", "seed"]).log_likelihood for method in ("modified", "full")
-    )
-    size = (cut - full).abs()
+    size = where(differences(long, "log_likelihood"), method="modified").set_index(["decoder", "seed"]).difference.abs()
     more = interval(size[SKIP] - size[PLAIN])
     return more.high < 0, (
         f"the size of the likelihood difference with p(x|u,v) minus that with p(x|u) is {more:+.2f} nats, over seeds."
@@ -58,6 +53,5 @@ def _the_published_numbers_stay_ahead(long: DataFrame) -> Judged:
     """
     means = long.groupby(["decoder", "method"]).log_likelihood.mean()
     published = PUBLISHED["two layers"]
-    return (means < published).all(), (
-        f"the best mean likelihood estimate is {means.max():.2f} nats, against {published:.2f}.".replace("-", "−")
-    )
+    words = f"the best mean likelihood estimate is {means.max():.2f} nats, against {published:.2f}."
+    return (means < published).all(), words.replace("-", "−")
