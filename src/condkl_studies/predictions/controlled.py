@@ -14,8 +14,7 @@ def _from_the_usual_start_it_is_lost(controlled: DataFrame) -> Judged:
     r"""**From the usual start {eq}`eq-9` loses $v$ in all three models:** $A < 0.1$ in every seed, though the tight
     truth is one that it could hold. *Reason:* the fold of chapter 7. At the start $u$ hardly depends on $v$, so the
     spread of $p(u \given v)$ is learned as that of all $u$; the exponent $\rho$ for that spread is near 0.1, and $v$
-    dies before the spread can shrink.
-    """
+    dies before the spread can shrink."""
     lost = where(controlled, method="modified")
     return (lost.val_A < 0.1).all(), f"A under eq. (9), in nats: {of_each(lost)}."
 
@@ -23,8 +22,7 @@ def _from_the_usual_start_it_is_lost(controlled: DataFrame) -> Judged:
 @predicts(19)
 def _tight_a_living_layer_stays_alive(controlled: DataFrame) -> Judged:
     r"""**Tight: a living $v$ stays alive.** With $\lambda$ falling from 1 to 0 over the first half, $A > 0.3$ in every
-    seed at the end, after half of the training with {eq}`eq-9`.
-    """
+    seed at the end, after half of the training with {eq}`eq-9`."""
     A = where(controlled, data="tight", method="lambda_drop").val_A
     return (A > 0.3).all(), f"after λ fell to 0, A is {span(A)} nats in the tight model."
 
@@ -39,8 +37,7 @@ def _loose_a_living_layer_dies(controlled: DataFrame) -> Judged:
 @predicts(21)
 def _the_full_gradient_keeps_it_and_is_ahead(controlled: DataFrame, evidence: DataFrame) -> Judged:
     """**The full gradient keeps $v$** in all three models: $A > 0.2$ in every seed. Its test ELBO is above that of
-    {eq}`eq-9`, and below the true mean log evidence.
-    """
+    {eq}`eq-9`, and below the true mean log evidence."""
     full = where(controlled, method="full")
     full = full.assign(below=full.elbo - full.data.map(evidence["all"]))
     ahead = {data: minus(controlled, "elbo", "full", "modified", data=data) for data in DATA}
@@ -57,8 +54,7 @@ def _the_full_gradient_keeps_it_and_is_ahead(controlled: DataFrame, evidence: Da
 )
 def _starvation_does_not_bite(controlled_curves: DataFrame) -> Judged:
     """**Starvation does not bite under Adam.** In the tight model the full gradient needs less than twice the epochs of
-    {eq}`eq-9` until its training ELBO is within 0.2 nats of its last value.
-    """
+    {eq}`eq-9` until its training ELBO is within 0.2 nats of its last value."""
     runs = where(controlled_curves, data="tight")
     near = runs[runs.elbo > runs.groupby(["method", "seed"]).elbo.transform("last") - 0.2]
     epochs = near.groupby(["method", "seed"]).epoch.min().groupby("method").mean()

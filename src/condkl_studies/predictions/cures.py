@@ -17,8 +17,7 @@ CURES = {
 @predicts(13)
 def _each_keeps_the_layer(cures: DataFrame) -> Judged:
     r"""**Each keeps $v$ alive with $p(x \given u)$:** $A > 1$ in every seed. *Reason:* all of them follow the full
-    gradient at the end, or never leave it.
-    """
+    gradient at the end, or never leave it."""
     least = {name: where(cures, method=method, decoder=PLAIN).val_A.min() for method, name in CURES.items()}
     words = ", ".join(f"{A:.2f} ({name})" for name, A in least.items())
     return all(A > 1 for A in least.values()), f"the least A over seeds with p(x|u) is {words} nats."
@@ -42,8 +41,7 @@ def _a_warm_up_leaves_more_units(cures: DataFrame, main: DataFrame) -> Judged:
 @predicts(16)
 def _phi_on_the_prior_costs_little(cures: DataFrame, main: DataFrame) -> Judged:
     r"""**Training $\phi$ on the prior too costs ELBO**, but less than 2 nats against the full gradient, with both
-    decoders. *Reason:* capacity goes to $v$ that the data never ask for.
-    """
+    decoders. *Reason:* capacity goes to $v$ that the data never ask for."""
     found = gaps(concat([cures, main]), "elbo", "prior_mixture")
     return all(gap.high < 0 and gap.mean > -2 for gap in found), " ".join(
         f"With {decoder}, φ on p(v) too minus full is {gap:+.2f} nats of test ELBO: "
@@ -56,8 +54,7 @@ def _phi_on_the_prior_costs_little(cures: DataFrame, main: DataFrame) -> Judged:
 @predicts(17, loose="It takes the best of four, all of which follow the full gradient at the end.")
 def _the_best_cure_is_not_behind(cures: DataFrame, main: DataFrame) -> Judged:
     r"""**The best cure is not behind {eq}`eq-9`.** With $p(x \given u)$ the cure of highest mean test ELBO has an ELBO
-    that is above that of {eq}`eq-9`. We expect the warm-up of the KL terms to be that cure.
-    """
+    that is above that of {eq}`eq-9`. We expect the warm-up of the KL terms to be that cure."""
     best = str(where(cures, decoder=PLAIN).groupby("method", sort=False).elbo.mean().idxmax())
     gap = minus(concat([cures, main]), "elbo", best, "modified", decoder=PLAIN)
     words = f"{CURES[best]}; minus eq. (9) its test ELBO is {gap:+.2f} nats. We had expected the KL warm-up to be it"
