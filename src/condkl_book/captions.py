@@ -10,17 +10,11 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Source:
-    """What stands behind a figure or a table, for people: shown under it, with its data to take away.
+    """What stands behind a figure or a table, for people: shown under it, with its data to take away."""
 
-    Attributes:
-        data: the numbers shown.
-        name: of the file to save them to, without suffix.
-        runs: rows of `results.frame`, one for each run that the numbers come from.
-    """
-
-    data: pd.DataFrame
-    name: str
-    runs: pd.DataFrame
+    data: pd.DataFrame  #: the numbers shown
+    name: str  #: of the file to save them to, without suffix
+    runs: pd.DataFrame  #: rows of `results.frame`, one for each run that the numbers come from
 
     def __str__(self) -> str:
         seeds = sorted(set(self.runs["seed"]))
@@ -48,19 +42,7 @@ class Source:
 
 
 def source(data: pd.DataFrame, name: str, table: pd.DataFrame) -> Source:
-    """What stands behind `data`: the runs in `table`, which may have several rows for each.
-
-    Args:
-        data: the numbers shown.
-        name: a file's name without suffix.
-        table: rows of `results.frame` or of `results.curves`.
-
-    Example:
-        >>> table = pd.DataFrame({"run": ["4f1a", "9c02"], "study": "main", "seed": [0, 1], "hours": 0.5,
-        ...                       "processor": "a processor", "device": "cpu"})
-        >>> print(source(pd.DataFrame({"elbo": [-90.0]}), "a-figure", table))
-        2 recorded runs of main, seeds 0 to 1, on a processor (cpu), 1.0 hours in all
-    """
+    """What stands behind `data`: the runs of a table of `results`, which may have several rows for each."""
     return Source(data, name, table.drop_duplicates("run"))
 
 

@@ -24,10 +24,6 @@ def statements(section: str) -> str:
 
     Raises:
         ValueError: if it has none.
-
-    Example:
-        >>> statements("rates").startswith("32. **No rate brings the layer back.**")
-        True
     """
     found = [f"{one.number}. {one.text}" for one in predictions() if one.section == section]
     if not found:
@@ -36,12 +32,7 @@ def statements(section: str) -> str:
 
 
 def sentence(number: int, verdict: Verdict) -> str:
-    """The verdict on a prediction.
-
-    Example:
-        >>> sentence(2, Verdict(True, "A is 5 nats."))
-        '**Prediction 2 held:** A is 5 nats.'
-    """
+    """The verdict on a prediction, and what was found."""
     return f"**Prediction {number} {verdict}:** {verdict.evidence}"
 
 
@@ -50,8 +41,7 @@ def table(judged: Mapping[int, Verdict]) -> str:
     rows = ["| no. | prediction | verdict | what was found |", "|---|---|---|---|"]
     for one in predictions():
         found = judged[one.number].evidence
-        if not found.startswith("p("):
-            found = found[0].upper() + found[1:]
+        found = found if found.startswith("p(") else found[0].upper() + found[1:]
         cells = (str(one.number), plain(one.statement), str(judged[one.number]), found)
         rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(rows)
@@ -59,8 +49,7 @@ def table(judged: Mapping[int, Verdict]) -> str:
 
 def filed(kind: str) -> str:
     """What had shown each prediction that is `foreshadowed`, or why the bound of each that is `loose` says little."""
-    found = {one.number: getattr(one, kind) for one in predictions()}
-    return "\n".join(f"- **{number}:** {why}" for number, why in found.items() if why)
+    return "\n".join(f"- **{one.number}:** {why}" for one in predictions() if (why := getattr(one, kind)))
 
 
 def plain(statement: str) -> str:

@@ -48,12 +48,7 @@ def name_of(method: str) -> str:
 
 
 def colour_of(method: str) -> str:
-    """The colour of a way to train; those without one of their own share one.
-
-    Example:
-        >>> colour_of("lambda=0.7") == COLOURS["interpolated"]
-        True
-    """
+    """The colour of a way to train; those without one of their own share one."""
     return COLOURS.get(method, COLOURS["interpolated" if method.startswith("lambda=") else "other"])
 
 
@@ -61,12 +56,6 @@ def use_style() -> None:
     """Set the look of all figures made after it: quiet grid, white ground in any theme, repeatable vector files.
 
     In a notebook, figures are shown as SVG, with PDF for paper and PNG for viewers that know neither.
-
-    Example:
-        >>> with plt.rc_context():  # the look is global
-        ...     use_style()
-        ...     plt.rcParams["savefig.facecolor"]
-        'white'
     """
     sns.set_theme(context="notebook", style="whitegrid", palette=list(COLOURS.values()))
     plt.rcParams.update(
@@ -84,25 +73,13 @@ def use_style() -> None:
         }
     )
     if "ipykernel" in sys.modules:
-        _show_as_vectors()
+        from IPython.core.getipython import get_ipython
+        from matplotlib_inline.config import InlineBackend
+
+        if shell := get_ipython():
+            InlineBackend.instance(parent=shell).figure_formats = {"svg", "pdf", "png"}
 
 
 def in_nats(axis: Axes, what: str) -> None:
-    """Label the vertical axis with a quantity measured in nats.
-
-    Example:
-        >>> figure, axis = plt.subplots()
-        >>> in_nats(axis, "ELBO")
-        >>> axis.get_ylabel()
-        'ELBO (nats)'
-        >>> plt.close(figure)
-    """
+    """Label the vertical axis with a quantity measured in nats."""
     axis.set_ylabel(f"{what} (nats)")
-
-
-def _show_as_vectors() -> None:
-    from IPython.core.getipython import get_ipython
-    from matplotlib_inline.config import InlineBackend
-
-    if shell := get_ipython():
-        InlineBackend.instance(parent=shell).figure_formats = {"svg", "pdf", "png"}

@@ -1,7 +1,7 @@
 """Runs as tables: their settings and figures, means with intervals over seeds, and what stands behind each number."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,19 +14,13 @@ from condkl_studies.records import RunResult
 
 #: Test log-likelihoods in nats by 5,000 samples, from Burda, Grosse & Salakhutdinov (2015), table 1, VAE, k = 1.
 PUBLISHED = {"one layer": -86.76, "two layers": -85.33}
-_LEVEL = 0.95
 _IMAGES = 1000  # with a likelihood estimate, in every run
+Runs = str | Sequence[RunResult]  # the name of a study, or results made here
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over seeds with its 95% interval from Student's t: mean ± half, from n values in nats or other units.
-
-    Attributes:
-        mean: of the values.
-        half: half the interval's width.
-        n: how many values.
-    """
+    """A mean over seeds with its 95% interval from Student's t, mean ± half, of n values in nats or other units."""
 
     mean: float
     half: float
@@ -34,12 +28,12 @@ class Interval:
 
     @property
     def low(self) -> float:
-        """The lower end."""
+        """The lower end of the interval."""
         return self.mean - self.half
 
     @property
     def high(self) -> float:
-        """The upper end."""
+        """The upper end of the interval."""
         return self.mean + self.half
 
     def __str__(self) -> str:
@@ -63,23 +57,19 @@ def interval(values: Sequence[float] | pd.Series) -> Interval:
     numbers = pd.Series(values, dtype=float)
     if len(numbers) < 2 or not all(map(math.isfinite, numbers)):
         raise ValueError(f"values: expected two finite numbers or more, got {numbers.tolist()}.")
-    t = stats.t.ppf(0.5 + _LEVEL / 2, len(numbers) - 1)
-    return Interval(float(numbers.mean()), float(t * numbers.std() / math.sqrt(len(numbers))), len(numbers))
+    half = stats.t.ppf(0.975, len(numbers) - 1) * numbers.std() / math.sqrt(len(numbers))
+    return Interval(float(numbers.mean()), float(half), len(numbers))
 
 
-def frame(*runs: str | Sequence[RunResult]) -> pd.DataFrame:
-    """The end of every run, a row each.
+def frame(*runs: Runs) -> pd.DataFrame:
+    """The end of every run of the named studies, all of whose runs are recorded, or of results made here: a row each.
 
-    Args:
-        runs: names of studies, all of whose runs are recorded, or results that were made here.
-
-    Returns:
-        What tells runs apart is `study` (empty for a result made here), `run` (its id), every field of the config, and
-        of these `decoder` ("p(x|u)", "p(x|u,v)" or "one layer"), `method` (the objective, and phi's rate if not 1) and
-        `epochs`. What stands behind them: `hours`, `processor`, `device`, `commit`, `finished`. On the test images
-        `elbo`, `R`, `A`, `C` and `log_likelihood`, a mean of importance-weighted estimates over the same 1,000 images,
-        also where a run has more, in nats. The last row of the record's columns on the validation images: `val_elbo`,
-        `val_R`, `val_A`, `val_C`, in nats, `active_v`, `active_u`.
+    What tells runs apart is `study` (empty for a result made here), `run` (its id), every field of the config, and of
+    these `decoder` ("p(x|u)", "p(x|u,v)" or "one layer"), `method` (the objective, and phi's rate if not 1) and
+    `epochs`. What stands behind them: `hours`, `processor`, `device`, `commit`, `finished`. On the test images `elbo`,
+    `R`, `A`, `C` and `log_likelihood`, a mean of importance-weighted estimates over the same 1,000 images, also where a
+    run has more, in nats. The last row of the record's columns on the validation images: `val_elbo`, `val_R`, `val_A`,
+    `val_C`, in nats, `active_v`, `active_u`.
 
     Raises:
         RecordError: if a run has no record; the message names the command that makes it.
@@ -88,17 +78,10 @@ def frame(*runs: str | Sequence[RunResult]) -> pd.DataFrame:
     return pd.DataFrame([_origin(study, one) | _end(one) for study, one in _results(runs)])
 
 
-def curves(*runs: str | Sequence[RunResult]) -> pd.DataFrame:
-    """The course of every run, a row for each window of each.
+def curves(*runs: Runs) -> pd.DataFrame:
+    """The course of every run, a row for each window of each; runs and errors are as for `frame`.
 
-    Args:
-        runs: as for `frame`.
-
-    Returns:
-        The columns of `frame` up to `finished`, then `epoch`, and the record's columns (see `RunResult.metrics`).
-
-    Raises:
-        RecordError, ValueError: as for `frame`.
+    It has the record's columns (see `RunResult.metrics`), those of `frame` up to `finished`, and `epoch`.
     """
     tables = []
     for study, one in _results(runs):
@@ -112,38 +95,21 @@ def where(table: pd.DataFrame, **settings: Any) -> pd.DataFrame:
 
     Raises:
         ValueError: if there is none.
-
-    Example:
-        >>> table = pd.DataFrame({"objective": ["full", "modified"], "seed": [0, 0], "elbo": [-90.0, -91.5]})
-        >>> where(table, objective="modified")["elbo"].item()
-        -91.5
     """
-    chosen = table
     for name, value in settings.items():
-        chosen = chosen[chosen[name] == value]
-    if chosen.empty:
+        table = table[table[name] == value]
+    if table.empty:
         raise ValueError(f"settings: expected those of some row, got {settings}.")
-    return chosen
+    return table
 
 
 def paired(table: pd.DataFrame, column: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Interval:
     """The mean over seeds of one setting's value minus the other's, with its 95% interval.
 
-    Runs of one seed share weights, batches and noise.
-
-    Args:
-        table: as `frame` gives it.
-        column: of the table.
-        one, other: settings, as `where` takes them. Only the seeds that both have count.
+    Runs of one seed share weights, batches and noise; only the seeds that both settings have count.
 
     Raises:
         ValueError: if a setting has a seed twice, or fewer than two seeds are common.
-
-    Example:
-        >>> table = pd.DataFrame({"objective": ["full", "full", "modified", "modified"], "seed": [0, 1, 0, 1],
-        ...                       "elbo": [-90.0, -91.0, -91.5, -92.5]})
-        >>> print(paired(table, "elbo", {"objective": "modified"}, {"objective": "full"}))  # the differences agree
-        −1.50 ± 0.00
     """
     values = [where(table, **dict(setting)).set_index("seed")[column] for setting in (one, other)]
     for setting, found in zip((one, other), values, strict=True):
@@ -153,29 +119,14 @@ def paired(table: pd.DataFrame, column: str, one: Mapping[str, Any], other: Mapp
 
 
 def minus(table: pd.DataFrame, column: str, method: str, reference: str = "full", **settings: Any) -> Interval:
-    """The paired difference of two methods, `paired` with the same settings for both.
-
-    Example:
-        >>> table = pd.DataFrame({"method": ["full", "full", "modified", "modified"], "seed": [0, 1, 0, 1],
-        ...                       "elbo": [-90.0, -91.0, -91.5, -92.5]})
-        >>> print(minus(table, "elbo", "modified"))
-        −1.50 ± 0.00
-    """
+    """The paired difference of two methods, `paired` with the same settings for both."""
     return paired(table, column, settings | {"method": method}, settings | {"method": reference})
 
 
 def differences(table: pd.DataFrame, column: str, reference: str = "full") -> pd.DataFrame:
     """The rows of all methods but one, with `difference`: the value minus that of `reference` in the same pair.
 
-    Args:
-        table: as `frame` or `curves` gives it. Rows of one decoder, seed and, if there is one, epoch are a pair.
-        column: of the table.
-        reference: a method.
-
-    Example:
-        >>> table = pd.DataFrame({"decoder": "p(x|u)", "method": ["full", "modified"], "seed": 0, "elbo": [-90, -91.5]})
-        >>> differences(table, "elbo")["difference"].tolist()
-        [-1.5]
+    Rows of one decoder, seed and, if there is one, epoch are a pair.
     """
     keys = [name for name in ("decoder", "seed", "epoch") if name in table]
     base = table[table["method"] == reference].set_index(keys)[column]
@@ -186,33 +137,22 @@ def differences(table: pd.DataFrame, column: str, reference: str = "full") -> pd
 def bands(table: pd.DataFrame, column: str, by: Sequence[str] = ("method",), geometric: bool = False) -> pd.DataFrame:
     """Means over seeds for each epoch with their 95% intervals: `by`, `epoch`, `mean`, `low`, `high`.
 
-    Args:
-        table: as `curves` gives it.
-        column: of the table; epochs without it are left out.
-        by: the settings that keep curves apart.
-        geometric: whether mean and interval are taken of the logarithm, and given without it.
-
-    Example:
-        >>> table = pd.DataFrame({"method": "full", "epoch": 1.0, "val_elbo": [-101.0, -102.0, -103.0]})
-        >>> bands(table, "val_elbo").round(2).values.tolist()
-        [['full', 1.0, -102.0, -104.48, -99.52]]
+    Epochs without the column are left out. Geometric ones are taken of the logarithm, and given without it.
     """
     rows = []
     for key, group in table.dropna(subset=[column]).groupby([*by, "epoch"], sort=False):
         found = interval(np.log10(group[column]) if geometric else group[column])
         ends = np.array([found.mean, found.low, found.high])
-        rows.append([*(key if isinstance(key, tuple) else (key,)), *(10**ends if geometric else ends)])
+        rows.append([*key, *(10**ends if geometric else ends)])
     return pd.DataFrame(rows, columns=[*by, "epoch", "mean", "low", "high"])
 
 
-def _results(runs: Sequence[str | Sequence[RunResult]]) -> list[tuple[str, RunResult]]:
-    found: list[tuple[str, RunResult]] = []
+def _results(runs: Sequence[Runs]) -> Iterator[tuple[str, RunResult]]:
     for group in runs:
         if isinstance(group, str):
-            found += [(group, one) for one in store.read_study(group, plans.study(group).configs)]
+            yield from ((group, one) for one in store.read_study(group, plans.study(group).configs))
         else:
-            found += [("", one) for one in group]
-    return found
+            yield from (("", one) for one in group)
 
 
 def _origin(study: str, result: RunResult) -> dict[str, Any]:
@@ -225,10 +165,8 @@ def _origin(study: str, result: RunResult) -> dict[str, Any]:
         "method": config.method,
         "epochs": config.steps / plans.EPOCH,
         "hours": result.seconds / 3600,
-        "processor": provenance["machine"]["processor"],
-        "device": provenance["machine"]["device"],
-        "commit": provenance["commit"],
-        "finished": provenance["finished"],
+        **{name: provenance["machine"][name] for name in ("processor", "device")},
+        **{name: provenance[name] for name in ("commit", "finished")},
     }
 
 

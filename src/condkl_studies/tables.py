@@ -14,13 +14,7 @@ from condkl_studies.synthetic import known_model
 
 
 def in_order(table: pd.DataFrame, **orders: Collection[Any]) -> pd.DataFrame:
-    """The rows whose settings are listed, in the order of the lists.
-
-    Example:
-        >>> table = pd.DataFrame({"method": ["modified", "lambda_drop", "full"]})
-        >>> in_order(table, method=("full", "modified"))["method"].tolist()
-        ['full', 'modified']
-    """
+    """The rows whose settings are listed, in the order of the lists."""
     for name, values in orders.items():
         table = table[table[name].isin(list(values))]
     return table.sort_values(list(orders), key=lambda c: c.map({v: i for i, v in enumerate(orders[str(c.name)])}))
@@ -29,15 +23,7 @@ def in_order(table: pd.DataFrame, **orders: Collection[Any]) -> pd.DataFrame:
 def summary(table: pd.DataFrame, columns: Mapping[str, str], by: Sequence[str] = ("decoder", "method")) -> pd.DataFrame:
     """Means over seeds with 95% intervals, as text; counts of active units with one decimal, and – for what is missing.
 
-    Args:
-        table: as `results.frame` gives it.
-        columns: of the table, and what to call them.
-        by: the settings that keep rows apart.
-
-    Example:
-        >>> table = pd.DataFrame({"method": "full", "elbo": [-90.0, -92.0], "active_v": [2, 4]})
-        >>> summary(table, {"elbo": "ELBO", "active_v": "active v"}, ["method"]).loc["full"].tolist()
-        ['−91.00 ± 12.71', '3.0 ± 12.7']
+    The mapping says what to call each column, and `by` has the settings that keep rows apart.
     """
     rows = {
         key if len(by) > 1 else key[0]: {
@@ -50,19 +36,7 @@ def summary(table: pd.DataFrame, columns: Mapping[str, str], by: Sequence[str] =
 
 
 def against(table: pd.DataFrame, columns: Mapping[str, str], reference: str = "full") -> pd.DataFrame:
-    """Paired differences of every other method from one, with each decoder, as text.
-
-    Args:
-        table: as `results.frame` gives it.
-        columns: of the table, and what to call them.
-        reference: a method.
-
-    Example:
-        >>> table = pd.DataFrame({"decoder": "p(x|u)", "method": ["full", "full", "modified", "modified"],
-        ...                       "seed": [0, 1, 0, 1], "elbo": [-90.0, -91.0, -91.5, -92.5]})
-        >>> against(table, {"elbo": "ELBO"}).to_dict()
-        {'ELBO': {('p(x|u)', 'modified'): '−1.50 ± 0.00'}}
-    """
+    """Paired differences of every other method from one, with each decoder, as text, with columns as in `summary`."""
     rows = {
         (decoder, method): {
             label: f"{minus(table, name, method, reference, decoder=decoder):+.2f}" for name, label in columns.items()
@@ -102,9 +76,8 @@ def balance(table: pd.DataFrame, **settings: Any) -> dict[str, Interval]:
 def true_evidence() -> pd.DataFrame:
     """Mean log evidence of the models that made the data of `controlled`, in nats, by quadrature on the test images.
 
-    Returns:
-        A row for each data set. `all` is over all images, `estimated` over those that have a likelihood estimate, and
-        `deviation` is how far the mean over 100 images is from that on a finer grid.
+    In the row of each data set, `all` is over all images, `estimated` over those that have a likelihood estimate, and
+    `deviation` is how far the mean over 100 images is from that on a finer grid.
     """
     rows = {}
     for config in plans.study("controlled").configs:

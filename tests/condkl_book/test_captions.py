@@ -44,7 +44,8 @@ def test_the_ids_of_two_studies_stand_apart():
     table = pd.concat([rows(seeds=[0], ids="a"), rows("other", seeds=[0], ids="b")])
     shown = html(source(table, "a-name", table))
     for study, one in (("some", "a"), ("other", "b")):
-        assert f"<code>data/runs/{study}</code>: <code>{one}1234567</code></p>" in shown
+        link = f'<a href="runs.html#run-{one}1234567"><code>{one}1234567</code></a>'
+        assert f"<code>data/runs/{study}</code>: {link}</p>" in shown
 
 
 def test_a_source_of_one_seed_says_so():

@@ -1,14 +1,12 @@
 """Data from known models."""
 
-from functools import partial
-
 from pandas import DataFrame
 
-from condkl_studies.predictions import Judged, prediction, span
+from condkl_studies.plans.controlled import DATA
+from condkl_studies.predictions import Judged, each, span, written
 from condkl_studies.results import interval, minus, where
 
-predicts = partial(prediction, date="22 November 2026", commit="0ad986a")
-DATA = ("tight", "loose", "crossed")
+predicts = written("22 November 2026", "0ad986a")
 
 
 @predicts(18, foreshadowed="An early look at each model had A near 0, as the page says.")
@@ -16,17 +14,15 @@ def _from_the_usual_start_it_is_lost(controlled: DataFrame) -> Judged:
     r"""**From the usual start {eq}`eq-9` loses $v$ in all three models:** $A < 0.1$ in every seed, though the tight
     truth is one that it could hold. *Reason:* the fold of chapter 7. At the start $u$ hardly depends on $v$, so the
     spread of $p(u \given v)$ is learned as that of all $u$; the exponent $\rho$ for that spread is near 0.1, and $v$
-    dies before the spread can shrink.
-    """
+    dies before the spread can shrink."""
     lost = where(controlled, method="modified")
-    return (lost.val_A < 0.1).all(), f"A under eq. (9), in nats: {_each(lost)}."
+    return (lost.val_A < 0.1).all(), f"A under eq. (9), in nats: {of_each(lost)}."
 
 
 @predicts(19)
 def _tight_a_living_layer_stays_alive(controlled: DataFrame) -> Judged:
     r"""**Tight: a living $v$ stays alive.** With $\lambda$ falling from 1 to 0 over the first half, $A > 0.3$ in every
-    seed at the end, after half of the training with {eq}`eq-9`.
-    """
+    seed at the end, after half of the training with {eq}`eq-9`."""
     A = where(controlled, data="tight", method="lambda_drop").val_A
     return (A > 0.3).all(), f"after λ fell to 0, A is {span(A)} nats in the tight model."
 
@@ -41,17 +37,14 @@ def _loose_a_living_layer_dies(controlled: DataFrame) -> Judged:
 @predicts(21)
 def _the_full_gradient_keeps_it_and_is_ahead(controlled: DataFrame, evidence: DataFrame) -> Judged:
     """**The full gradient keeps $v$** in all three models: $A > 0.2$ in every seed. Its test ELBO is above that of
-    {eq}`eq-9`, and below the true mean log evidence.
-    """
+    {eq}`eq-9`, and below the true mean log evidence."""
     full = where(controlled, method="full")
     full = full.assign(below=full.elbo - full.data.map(evidence["all"]))
     ahead = {data: minus(controlled, "elbo", "full", "modified", data=data) for data in DATA}
     below = {data: interval(where(full, data=data).below) for data in DATA}
-    held = (full.val_A > 0.2).all() and (full.below < 0).all() and all(found.low > 0 for found in ahead.values())
-    return held, (
-        f"A under the full gradient: {_each(full)}. Its test ELBO minus that of eq. (9): "
-        f"{'; '.join(f'{data} {found:+.2f}' for data, found in ahead.items())}. Minus the true mean log evidence: "
-        f"{'; '.join(f'{data} {found:+.2f}' for data, found in below.items())}."
+    return (full.val_A > 0.2).all() and (full.below < 0).all() and all(gap.low > 0 for gap in ahead.values()), (
+        f"A under the full gradient: {of_each(full)}. Its test ELBO minus that of eq. (9): {each(ahead, '+.2f')}. "
+        f"Minus the true mean log evidence: {each(below, '+.2f')}."
     )
 
 
@@ -61,21 +54,14 @@ def _the_full_gradient_keeps_it_and_is_ahead(controlled: DataFrame, evidence: Da
 )
 def _starvation_does_not_bite(controlled_curves: DataFrame) -> Judged:
     """**Starvation does not bite under Adam.** In the tight model the full gradient needs less than twice the epochs of
-    {eq}`eq-9` until its training ELBO is within 0.2 nats of its last value.
-    """
-    full, cut = (
-        where(controlled_curves, data="tight", method=method).groupby("seed")[["epoch", "elbo"]].apply(_epochs).mean()
-        for method in ("full", "modified")
-    )
-    return full < 2 * cut, (
-        f"in the tight model the full gradient needs {full:.1f} epochs, eq. (9) {cut:.1f}, as means over seeds."
-    )
+    {eq}`eq-9` until its training ELBO is within 0.2 nats of its last value."""
+    runs = where(controlled_curves, data="tight")
+    near = runs[runs.elbo > runs.groupby(["method", "seed"]).elbo.transform("last") - 0.2]
+    epochs = near.groupby(["method", "seed"]).epoch.min().groupby("method").mean()
+    words = f"{epochs.full:.1f} epochs, eq. (9) {epochs.modified:.1f}, as means over seeds"
+    return epochs.full < 2 * epochs.modified, f"in the tight model the full gradient needs {words}."
 
 
-def _each(table: DataFrame) -> str:
-    return "; ".join(f"{data} {span(where(table, data=data).val_A)}" for data in DATA)
-
-
-def _epochs(run: DataFrame) -> float:
-    """The first epoch whose training ELBO is within 0.2 nats of the last one's."""
-    return run.epoch[run.elbo > run.elbo.iloc[-1] - 0.2].min()
+def of_each(table: DataFrame) -> str:
+    """The least and the largest A with the data of each known model, in words."""
+    return each({data: span(where(table, data=data).val_A) for data in DATA})
