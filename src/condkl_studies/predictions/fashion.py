@@ -52,7 +52,7 @@ def _the_price_is_of_the_same_size(fashion: DataFrame) -> Judged:
     return all(gap.high < 0 and -3 < gap.mean < -0.3 for gap in (plain, skip)), f"eq. (9) minus full is {words}."
 
 
-@predicts(39)
+@predicts(39, foreshadowed="On MNIST both held: prediction 10, and the likelihoods of main in chapter 10.")
 def _the_cost_is_what_the_layer_is_worth(fashion: DataFrame) -> Judged:
     r"""**What {eq}`eq-9` costs is what the layer is worth.** With $p(x \given u)$ the mean likelihood estimate under
     {eq}`eq-9` is within 0.5 nats of that of the one-layer VAE, and that of the full gradient is above that of the
