@@ -136,8 +136,7 @@ def verdicts() -> dict[int, Verdict]:
 def tally(judged: Mapping[int, Verdict]) -> dict[str, list[int]]:
     """The numbers of the predictions by verdict, "held", "failed" and "open", and by filing.
 
-    Returns:
-        Besides these, "foreshadowed" and "loose", and "risky": those that held and are neither.
+    Filed are the "foreshadowed" and the "loose" ones, and as "risky" those that held and are neither.
     """
     by = {word: [n for n, verdict in judged.items() if str(verdict) == word] for word in ("held", "failed", "open")}
     filed = [one for one in predictions() if one.number in judged]
