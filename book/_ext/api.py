@@ -38,7 +38,9 @@ def expand(app: Sphinx, docname: str, source: list[str]) -> None:
         kind, names = found.groups()
         if kind == "modules":
             shown = "## {0}\n\n```{{eval-rst}}\n.. automodule:: {1}\n```\n"
-            return "\n".join(shown.format(name.replace("_", r"\_"), name) for name in modules(names))
+            # A long name breaks after a dot, where the list of a page's contents is narrow.
+            titles = {name: name.replace("_", r"\_").replace(".", ".\u200b") for name in modules(names)}
+            return "\n".join(shown.format(title, name) for name, title in titles.items())
         page = Path(app.srcdir, f"{names}.md").read_text("utf-8")
         rows = ["Module\n  - What it is for"]
         for name in (name for _, line in EXPANDED.findall(page) for name in modules(line)):

@@ -20,6 +20,7 @@ from ledger_links import LINKS, TESTS, links, tests_of
 
 logger = logging.getLogger(__name__)
 HEADER = ("Equation, chapter", "Code, tests", "Oracles", "Largest deviation (of tolerance)", "Status (checks)")
+TABLE = "```{list-table}\n:header-rows: 1\n:class: ledger\n"
 FOLDER = "_tests"
 DEFINED = re.compile(r'<span class="nf">(test_\w+)</span>')
 
@@ -30,17 +31,12 @@ class LedgerDirective(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the table, and warn about every gap."""
         ledger = collect(Path(self.env.srcdir))
-        lost = [
-            f"{row.equation}: expected its proof and code in ledger_links.py, got none. Add a line."
-            for row in ledger.rows
-            if row.equation not in LINKS
-        ]
-        for gap in [*ledger.gaps, *lost]:
+        known = [row for row in ledger.rows if row.equation in LINKS]
+        lost = "{}: expected its proof and code in ledger_links.py, got none. Add a line."
+        for gap in [*ledger.gaps, *(lost.format(row.equation) for row in ledger.rows if row not in known)]:
             logger.warning("ledger: %s", gap, location=self.get_location(), type="ledger")
-        table = ["```{list-table}", ":header-rows: 1", ":class: ledger", ""]
-        for first, *others in (HEADER, *(cells(row) for row in ledger.rows if row.equation in LINKS)):
-            table += [f"* - {first}", *(f"  - {cell}" for cell in others)]
-        return self.parse_text_to_nodes("\n".join([*table, "```"]))
+        rows = ("\n  - ".join(row) for row in (HEADER, *map(cells, known)))
+        return self.parse_text_to_nodes("\n* - ".join([TABLE, *rows]) + "\n```")
 
 
 def cells(row: LedgerRow) -> tuple[str, ...]:
@@ -72,8 +68,8 @@ def chapter(page: str | None) -> str:
     """Return a link to a chapter, short enough for a phone: "chapter 2" for ``02_kl_chain_rule``."""
     if page is None:
         return "–"
-    number = re.match(r"0*(\d+)_", page)
-    return f"[{f'chapter {number[1]}' if number else page}]({page}.ipynb)"
+    shown = re.sub(r"^0*(\d+)_.*", r"chapter \1", page)
+    return f"[{shown}]({page}.ipynb)"
 
 
 def function(name: str) -> str:

@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import distributions, version
@@ -16,25 +17,19 @@ from typing import Any
 
 import pandas as pd
 
-from condkl_studies import RecordError, RunResult, plans, store, verify
+from condkl_studies import RecordError, plans, store, verify
 from condkl_studies.engine import commit, compiler_found, machine
 
 PACKAGES = ("condkl", "torch", "numpy", "scipy", "sympy", "pandas", "matplotlib", "jupyter-book", "Sphinx", "nbmake")
 _BOOK = Path(__file__).resolve().parents[2] / "book"
 _EXECUTED = _BOOK / "_build" / "executed"
 _WORDS_A_MINUTE = 150  # formulas among them; prose alone is read faster
-_EXERCISES = re.compile(r"^```+\{(?:exercise|solution)\}.*?^```+$", re.DOTALL | re.MULTILINE)
-_RUN = ["run", "setting", "elbo", "seconds", "steps", "place", "commit", "protocol", "finished"]
+_PASSED_OVER = re.compile(r"^```+\{(?:exercise|solution)\}.*?^```+$|^\|[^\n]*$", re.DOTALL | re.MULTILINE)
 
 
-def reading(source: str) -> float:
-    """Seconds to read Markdown, in steps of five minutes; exercises with their solutions do not count.
-
-    Example:
-        >>> reading("word " * 750), reading("word " * 751)
-        (300.0, 600.0)
-    """
-    return 300.0 * math.ceil(len(_EXERCISES.sub("", source).split()) / _WORDS_A_MINUTE / 5)
+def reading(text: str) -> float:
+    """Seconds to read Markdown, in steps of five minutes; exercises with their solutions and tables do not count."""
+    return 300.0 * math.ceil(len(_PASSED_OVER.sub("", text).split()) / _WORDS_A_MINUTE / 5)
 
 
 def duration(seconds: float) -> str:
@@ -46,32 +41,25 @@ def duration(seconds: float) -> str:
     """
     if math.isnan(seconds):
         return "not known here"
-    for unit, name in ((1, "s"), (60, "min")):
-        if seconds < 99.5 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 3600:.1f} h"
+    short = f"{seconds:.0f} s" if seconds < 99.5 else f"{seconds / 60:.0f} min"
+    return short if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def chapters(book: Path = _BOOK, executed: Path = _EXECUTED) -> pd.DataFrame:
-    """By name: the title, seconds to read and to run, and when that was; the last two are missing if it was not here.
-
-    Example:
-        >>> chapters().loc["07_the_vae", "title"]
-        '7. The VAE'
-    """
+    """By name: the title, seconds to read and to run, and when it ran; the last two are missing if it did not, here."""
     rows = {}
     for path in sorted(path for path in book.glob("*.ipynb") if path.stem not in {"status", "runs"}):
-        text = "\n".join("".join(cell["source"]) for cell in _cells(path) if cell["cell_type"] == "markdown")
-        times = [
-            datetime.fromisoformat(time)
-            for cell in _cells(executed / path.name)
-            for key, time in cell["metadata"].get("execution", {}).items()
-            if key in {"iopub.execute_input", "shell.execute_reply"}
+        here = _cells(executed / path.name)
+        texts = [cell["source"] for cell in _cells(path) if cell["cell_type"] == "markdown"]
+        texts += [
+            output.get("data", {}).get("text/markdown", ()) for cell in here for output in cell.get("outputs", ())
         ]
-        took = (max(times) - min(times)).total_seconds() if times else math.nan
+        text = "\n".join(map("".join, texts))
+        times = pd.json_normalize(here).filter(regex=r"(execute_input|execute_reply)$").to_numpy().ravel()
+        began, ended = pd.Series(times, dtype="datetime64[ns, UTC]").agg(["min", "max"])
         title = re.search(r"^# (.+)$", text, re.MULTILINE)
-        when = f"{min(times):%Y-%m-%d}" if times else "–"
-        rows[path.stem] = (title[1] if title else path.stem, reading(text), took, when)
+        when = str(began.date()).replace("NaT", "–")
+        rows[path.stem] = (title[1] if title else path.stem, reading(text), (ended - began).total_seconds(), when)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["title", "read", "run", "when"])
 
 
@@ -80,22 +68,23 @@ def runs(study: str) -> pd.DataFrame:
     """The whole records of a study, a row for each."""
     rows = []
     for config in plans.study(study).configs:
-        try:
-            rows.append(_row(store.read(study, config)))
-        except RecordError:
-            continue
-    return pd.DataFrame(rows, columns=_RUN)
+        with suppress(RecordError):
+            run = store.read(study, config)
+            said, place = run.provenance, run.provenance["machine"]
+            rate = f", rate {config.learning_rate:g}" * (config.learning_rate != plans.BASE.learning_rate)
+            schedule = f", {config.schedule}" * (config.schedule != plans.BASE.schedule)
+            on = f"{place['processor']} (CPU)" if said["device"] == "cpu" else f"{place['device']} (GPU)"
+            what = (config.id, f"{config.label}{rate}{schedule}", config.protocol, config.steps)
+            where = (f"{on}, {'' if said['compiled'] else 'not '}compiled", said["commit"] or "not known")
+            rows.append((*what, *where, said["finished"], run.seconds, run.samples["test"][0]))
+    columns = ["run", "setting", "protocol", "steps", "place", "commit", "finished", "seconds", "elbo"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def durations(book: Path = _BOOK, executed: Path = _EXECUTED) -> dict[str, str]:
-    """By name: `read-PAGE`, `run-CHAPTER`, `run-chapters`, and `train`, the median of `main`.
-
-    Example:
-        >>> durations()["read-07_the_vae"].endswith(" min")
-        True
-    """
-    found = {f"read-{page.stem}": reading(page.read_text("utf-8")) for page in book.glob("*.md")}
+    """By name: `read-PAGE`, `run-CHAPTER`, `run-chapters`, and `train`, the median of `main`."""
     known = chapters(book, executed)
+    found = {f"read-{page.stem}": reading(page.read_text("utf-8")) for page in book.glob("*.md")}
     for kind in ("read", "run"):
         found |= {f"{kind}-{name}": seconds for name, seconds in known[kind].items()}
     found |= {"run-chapters": known["run"].sum(min_count=1), "train": runs("main")["seconds"].median()}
@@ -104,9 +93,9 @@ def durations(book: Path = _BOOK, executed: Path = _EXECUTED) -> dict[str, str]:
 
 def chapter_table(found: pd.DataFrame) -> pd.DataFrame:
     """`chapters` for people, each title a link in HTML, with their sum."""
-    linked = found.assign(title=[f'<a href="{name}.html">{title}</a>' for name, title in found["title"].items()])
-    linked.loc["all"] = ("All", found["read"].sum(), found["run"].sum(min_count=1), "–")
-    shown = linked.assign(read=linked["read"].map(duration), run=linked["run"].map(duration))
+    shown = found.assign(title='<a href="' + found.index + '.html">' + found["title"] + "</a>")
+    shown.loc["all"] = ("All", found["read"].sum(), found["run"].sum(min_count=1), "–")
+    shown[["read", "run"]] = shown[["read", "run"]].map(duration)
     return shown.set_axis(["Chapter", "To read", "To run", "Run on"], axis=1)
 
 
@@ -134,31 +123,24 @@ def study_table() -> pd.DataFrame:
         paced = found if len(found) else runs("main")
         left = study.steps - int(found["steps"].sum())
         whole = duration(found["seconds"].sum() + (left and left * (paced["seconds"] / paced["steps"]).mean()))
-        rows.append(
-            {
-                "Study": name,
-                "Runs": f"{len(found)} of {len(study.configs)}" + f" ({broken} broken)" * bool(broken),
-                "Steps": f"{found['steps'].sum():,}",
-                "A run (median)": duration(found["seconds"].median()),
-                "All": f"about {whole}" if left and len(paced) else whole,
-                "Made on": "; ".join(sorted(set(found["place"]))) or "–",
-            }
-        )
-    return pd.DataFrame(rows)
+        counted = f"{len(found)} of {len(study.configs)}" + f" ({broken} broken)" * bool(broken)
+        about = f"about {whole}" if left and len(paced) else whole
+        places = "; ".join(sorted(set(found["place"]))) or "–"
+        rows.append((name, counted, f"{found['steps'].sum():,}", duration(found["seconds"].median()), about, places))
+    return pd.DataFrame(rows, columns=["Study", "Runs", "Steps", "A run (median)", "All", "Made on"])
 
 
 def run_table(study: str) -> pd.DataFrame:
     """`runs` for people; the first digits of an id are an anchor in HTML, `run-4f1a9c02`."""
     found = runs(study)
-    return pd.DataFrame(
-        {
-            "Run": [f'<code id="run-{run[:8]}">{run[:8]}</code>' for run in found["run"]],
-            "Setting": found["setting"],
-            "Test ELBO": found["elbo"].map("{:.2f}".format),
-            "Took": found["seconds"].map(duration),
-            "Finished (UTC)": found["finished"].str[:16].str.replace("T", " "),
-        }
-    )
+    shown = {
+        "Run": found["run"].str.replace(r"^(.{8}).*", r'<code id="run-\1">\1</code>', regex=True),
+        "Setting": found["setting"],
+        "Test ELBO": found["elbo"].map("{:.2f}".format),
+        "Took": found["seconds"].map(duration),
+        "Finished (UTC)": found["finished"].str[:16].str.replace("T", " "),
+    }
+    return pd.DataFrame(shown)
 
 
 def verification() -> tuple[str, pd.DataFrame]:
@@ -169,12 +151,14 @@ def verification() -> tuple[str, pd.DataFrame]:
         return "`data/runs/verified.json` is truncated or altered. Delete it, and run `make verify`.", pd.DataFrame()
     if last is None:
         return "None is kept with the records of this copy. For one, run `make verify`.", pd.DataFrame()
+    kinds = {True: "the recorded", False: "another"}
+    again = [f"{r.label} ({r.run[:8]}), on {kinds[r.same_machine]} kind of machine: {r.detail}" for r in last.replays]
     found = {
         "Passed": last.passed[:16].replace("T", " ") + " UTC",
         "Commit": (last.commit or "not known")[:8],
         "Machine": ", ".join(last.machine.values()),
         "Records found whole": ", ".join(f"{count} of {name}" for name, count in last.records.items()),
-        "First epochs trained again": "<br>".join(map(_again, last.replays)) or "none",
+        "First epochs trained again": "<br>".join(again) or "none",
     }
     changed = ", ".join(last.outdated(plans.studies()))
     since = f"Out of date: since then records of {changed} were added, removed or made anew. Run `make verify`."
@@ -183,35 +167,13 @@ def verification() -> tuple[str, pd.DataFrame]:
 
 def citation() -> str:
     """How to cite a number: that of the first run of `main`."""
-    for _, one in runs("main").iterrows():
-        return (
-            f"condkl {version('condkl')}, run main/{one.run[:8]} ({one.setting}), trained at commit {one.commit[:8]} "
-            f"under protocol {one.protocol} on {one.place}, {one.finished[:10]}: test ELBO {one.elbo:.2f} nats."
-        )
-    return "Nothing is recorded of the study main in this copy."
-
-
-def _again(one: verify.Repeated) -> str:
-    kind = "the recorded" if one.same_machine else "another"
-    return f"{one.label} ({one.run[:8]}), on {kind} kind of machine: {one.detail}"
-
-
-def _row(run: RunResult) -> dict[str, Any]:
-    config, said = run.config, run.provenance
-    rate = f", rate {config.learning_rate:g}" * (config.learning_rate != plans.BASE.learning_rate)
-    schedule = f", {config.schedule}" * (config.schedule != plans.BASE.schedule)
-    on = ("processor", "CPU") if said["device"] == "cpu" else ("device", "GPU")
-    return {
-        "run": config.id,
-        "setting": f"{config.label}{rate}{schedule}",
-        "elbo": run.samples["test"][0],
-        "seconds": run.seconds,
-        "steps": config.steps,
-        "place": f"{said['machine'][on[0]]} ({on[1]}), {'' if said['compiled'] else 'not '}compiled",
-        "commit": said["commit"] or "not known",
-        "protocol": config.protocol,
-        "finished": said["finished"],
-    }
+    if runs("main").empty:
+        return "Nothing is recorded of the study main in this copy."
+    one = runs("main").iloc[0]
+    return (
+        f"condkl {version('condkl')}, run main/{one.run[:8]} ({one.setting}), trained at commit {one.commit[:8]} "
+        f"under protocol {one.protocol} on {one.place}, {one.finished[:10]}: test ELBO {one.elbo:.2f} nats."
+    )
 
 
 def _cells(path: Path) -> list[dict[str, Any]]:

@@ -104,6 +104,15 @@ def test_chapters_are_timed_from_their_first_cell_to_their_last_where_they_were_
     assert math.isnan(found.loc["02_b", "run"])
 
 
+def test_text_that_a_cell_writes_is_read_but_no_table(book):
+    words, rows = "word " * 760, "| word |\n" * 900
+    for text, seconds in ((words, 600), (rows, 300)):
+        cell = {"cell_type": "code", "metadata": {}, "source": [], "outputs": [{"data": {"text/markdown": [text]}}]}
+        (book[1] / "02_b.ipynb").write_text(json.dumps({"cells": [cell]}))
+        notebook(book[0], "02_b", 0)
+        assert status.chapters(*book).loc["02_b", "read"] == seconds
+
+
 def test_the_chapters_are_linked_and_summed(book):
     table = status.chapter_table(status.chapters(*book))
     assert table.iloc[0].tolist() == ['<a href="01_a.html">The 01_a</a>', "5 min", "60 s", "2026-11-22"]
