@@ -15,7 +15,7 @@ from scipy import stats
 
 from condkl_studies import plans, store
 from condkl_studies.config import RunConfig
-from condkl_studies.engine import compiler_found, initial_model, machine, metrics_table, trained
+from condkl_studies.engine import compiler_found, initial_model, machine, trained
 from condkl_studies.records import RunResult
 from condkl_studies.training import State
 
@@ -131,7 +131,7 @@ def replay(record: RunResult, seeds: Sequence[RunResult], compiler: bool | None 
 
 def first_window(config: RunConfig, compiled: bool = False, device: str = "auto") -> pd.DataFrame:
     """Train the first window of a run, with arguments and errors as of `fit_run`: the first row of its record."""
-    return metrics_table(next(trained(config, State.start(initial_model(config, device)), compiled)))
+    return pd.DataFrame(next(trained(config, State.start(initial_model(config, device)), compiled)).rows)
 
 
 def prediction_interval(values: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
