@@ -26,7 +26,7 @@ from condkl_studies.config import RunConfig
 from condkl_studies.data import binarise_once, load
 from condkl_studies.evaluation import iwae_log_likelihood, mean_terms, units
 from condkl_studies.randomness import seeded_globally
-from condkl_studies.records import RunResult
+from condkl_studies.store import RunResult
 from condkl_studies.training import NonFiniteLossError, State, windows
 
 _EVALUATION_SEED = 0  # the same binarisation and latents' noise for every run, so that runs compare in pairs
@@ -181,10 +181,7 @@ def _compiles(compiler: str) -> bool:
         source = Path(folder, "one_line.cpp")
         source.write_text("#include <Python.h>\n")
         options = ["-I", sysconfig.get_path("include"), "-shared", "-fPIC", "-o", f"{folder}/one_line.so"]
-        try:
-            return subprocess.run([compiler, *options, source], capture_output=True, check=False).returncode == 0
-        except OSError:
-            return False
+        return _said_by(compiler, *options, str(source)) is not None
 
 
 def _processor() -> str:

@@ -18,8 +18,8 @@ _ACTIVE_NATS = 0.01  # of a unit's KL
 class Units:
     """What each latent unit does, over many images.
 
-    `variance` is that of the posterior mean of each unit of v over the images, shape (width of v,), and `kl` the mean KL
-    of each unit in nats, one tensor per layer, v first.
+    `variance` is that of the posterior mean of each unit of v over the images, shape (width of v,); `kl` has the mean
+    KL of each unit in nats, one tensor per layer, v first.
     """
 
     variance: Tensor
@@ -31,9 +31,9 @@ class Units:
         The posterior mean of u inherits the variance of v, so that its variance says nothing about u's own use: a
         unit of u counts if its KL is above 0.01 nats.
         """
-        lower = [int((kl > _ACTIVE_NATS).sum()) for kl in self.kl[1:]]
-        names = ["active_u", *(f"active_u{i}" for i in range(2, len(lower) + 1))]
-        return {"active_v": int((self.variance > _ACTIVE_VARIANCE).sum()), **dict(zip(names, lower, strict=False))}
+        below = {f"active_u{i if i > 1 else ''}": (kl > _ACTIVE_NATS).sum() for i, kl in enumerate(self.kl[1:], 1)}
+        found = {"active_v": (self.variance > _ACTIVE_VARIANCE).sum(), **below}
+        return {name: int(count) for name, count in found.items()}
 
 
 @torch.no_grad()

@@ -74,13 +74,7 @@ class Fit:
 
 
 def fit(
-    model: HierarchicalVAE,
-    objective: Objective,
-    images: Tensor,
-    plan: TrainingConfig,
-    seed: int,
-    progress: bool = True,
-    label: str = "training",
+    model: HierarchicalVAE, objective: Objective, images: Tensor, plan: TrainingConfig, seed: int, progress: bool = True
 ) -> Fit:
     """Train `model` in place as `windows` does, with a progress bar, and return it with its record.
 
@@ -92,7 +86,7 @@ def fit(
         [2, 4]
     """
     state = State.start(model)
-    with tqdm(total=plan.steps, desc=label, disable=not progress, unit="step") as bar:
+    with tqdm(total=plan.steps, desc="training", disable=not progress, unit="step") as bar:
         for _ in windows(state, objective, images, plan, seed):
             bar.update(state.step - bar.n)
             bar.set_postfix(elbo=f"{state.rows[-1]['elbo']:.1f}")

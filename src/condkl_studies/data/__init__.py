@@ -21,10 +21,6 @@ def load(name: str, split: str) -> Tensor:
     """The images of a split, "train", "validation" or "test", of a data set: bytes, shape (n, pixels).
 
     A ValueError says that there is no such name or split, a DataError that a file is missing, truncated or altered.
-
-    Example:
-        >>> load("tight", "test").shape
-        torch.Size([10000, 64])
     """
     found: Tensor = module(name).images(split)
     return found
