@@ -73,10 +73,7 @@ def iwae_log_likelihood(
 
     `x` are binary images as floats, shape (n, pixels); another shape is a ValueError. K is `samples`, draws of the
     latents per image with `generator`, `chunk` of them at once. The networks run in the model's precision; the weights
-    are added up in float64. The estimates are in nats, float64, shape (n,).
-
-    Source:
-        Burda, Grosse & Salakhutdinov (2015).
+    are added up in float64. The result is float64, in nats, shape (n,). Source: Burda, Grosse & Salakhutdinov (2015).
     """
     at_least_one("samples", samples)
     at_least_one("chunk", chunk)

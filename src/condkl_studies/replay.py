@@ -1,8 +1,4 @@
-"""The first window of a recorded run, trained again and set beside the record.
-
-A record says what one machine found. Its first window takes seconds on any machine, and shows whether the record can be
-repeated there.
-"""
+"""The first window of a recorded run, trained again in seconds on any machine, and set beside the record."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -78,8 +74,7 @@ def beside(config: RunConfig, here: Mapping[str, float]) -> Replay:
 
     A ValueError says that `elbo`, `R`, `A` or `C` is missing, a RecordError that a record is broken.
     """
-    missing = [name for name in TERMS if name not in here]
-    if missing:
+    if missing := [name for name in TERMS if name not in here]:
         raise ValueError(f"here: expected {', '.join(TERMS)}, got none of {', '.join(missing)}.")
     same = [
         store.read(name, other)
@@ -138,8 +133,7 @@ def prediction_interval(values: pd.DataFrame, level: float = LEVEL) -> pd.DataFr
     The next value lies between `low` and `high` with probability `level`, if values are independent and normal. Fewer
     than two rows, which have no spread to go by, are a ValueError.
     """
-    n = len(values)
-    if n < 2:
+    if (n := len(values)) < 2:
         raise ValueError(f"values: expected two rows or more, got {n}. A single seed has no spread.")
     half = stats.t.ppf(0.5 + level / 2, n - 1) * np.sqrt(1 + 1 / n) * values.std()
     return pd.DataFrame({"low": values.mean() - half, "high": values.mean() + half})

@@ -113,7 +113,7 @@ def local_processes(workers: int) -> Iterator[Executor]:
 
 @contextmanager
 def dask_workers(scheduler: str) -> Iterator[Executor]:
-    """The workers of the Dask cluster whose scheduler is at `tcp://host:port`; when interrupted, they end their runs.
+    """The workers of the Dask cluster whose scheduler is at `tcp://host:port`; an interrupt does not stop them.
 
     A WorkersError says that the package `distributed` is missing, or that a worker has several threads. Runs in threads
     of one process would draw their initial weights from one stream, and not repeat.
@@ -123,8 +123,7 @@ def dask_workers(scheduler: str) -> Iterator[Executor]:
     except ModuleNotFoundError as error:
         raise WorkersError('distributed: not installed. Run `pip install -e ".[cluster]"`.') from error
     with Client(scheduler) as client:
-        wide = {name: threads for name, threads in client.nthreads().items() if threads != 1}
-        if wide:
+        if wide := {name: threads for name, threads in client.nthreads().items() if threads != 1}:
             raise WorkersError(f"workers: expected one thread each, got {wide}. Use `dask worker --nthreads 1`.")
         yield client.get_executor()
 
@@ -136,8 +135,7 @@ def _die_at_once() -> None:
 
 def _die_with_parent() -> None:
     """A worker whose pool was killed would train on, in the way of whoever goes on with its run, and then wait."""
-    parent = multiprocessing.parent_process()
-    if parent:
+    if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)
 

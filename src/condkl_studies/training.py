@@ -42,10 +42,7 @@ class NonFiniteLossError(RuntimeError):
 
 @dataclass
 class State:
-    """Training between two windows: the model after `step` steps, and the rows of its record.
-
-    `first` and `second` are Adam's two moments, a tensor for each parameter of the model.
-    """
+    """Training between two windows: the model, its step, Adam's moments of each parameter, and the record so far."""
 
     model: HierarchicalVAE
     step: int
@@ -76,15 +73,7 @@ class Fit:
 def fit(
     model: HierarchicalVAE, objective: Objective, images: Tensor, plan: TrainingConfig, seed: int, progress: bool = True
 ) -> Fit:
-    """Train `model` in place as `windows` does, with a progress bar, and return it with its record.
-
-    Example:
-        >>> from condkl.objectives import full
-        >>> model, images = HierarchicalVAE(latents=(2, 3), hidden=8, pixels=9), torch.zeros(8, 9, dtype=torch.uint8)
-        >>> plan = TrainingConfig(steps=4, batch_size=4, every=2)
-        >>> fit(model, full, images, plan, seed=0, progress=False).history["step"].tolist()
-        [2, 4]
-    """
+    """Train `model` in place as `windows` does, with a progress bar, and return it with its record."""
     state = State.start(model)
     with tqdm(total=plan.steps, desc="training", disable=not progress, unit="step") as bar:
         for _ in windows(state, objective, images, plan, seed):

@@ -49,7 +49,7 @@ class Verification:
 
 
 def checked(studies: Mapping[str, Study]) -> tuple[list[RunResult], list[str]]:
-    """The whole records, and a line for each that is missing (by right in an open study), broken, or of no study."""
+    """The whole records, and a line for each that is broken, of no study, or missing from a study that is not open."""
     whole, problems = [], []
     for name, study in studies.items():
         for config in store.recorded(name, study.configs) if study.open else study.configs:
