@@ -7,9 +7,9 @@ from .config import RunConfig as RunConfig
 from .engine import RunFailedError as RunFailedError
 from .engine import fit_run as fit_run
 from .plans import study as study
-from .records import RunResult as RunResult
 from .schedule import run_all as run_all
 from .schedule import run_study as run_study
 from .schedules import TrainingConfig as TrainingConfig
 from .store import RecordError as RecordError
+from .store import RunResult as RunResult
 from .training import fit as fit

@@ -59,38 +59,31 @@ def _status(options: argparse.Namespace) -> int:
         kept = store.recorded(name, study.configs)
         states = [Cache(cache_folder() / config.id).peek() for config in study.configs if config not in kept]
         records = store.read_study(name, kept)
-        rows.append(
-            {
-                "study": name,
-                "recorded": f"{len(kept)}/{len(study.configs)}",
-                "in progress": sum(state is not None for state in states),
-                "hours": round(sum(r.seconds for r in records) / 3600, 2),
-                "machines": "; ".join(sorted({r.provenance["machine"]["processor"] for r in records})) or "-",
-                "protocols": ", ".join(sorted({str(r.config.protocol) for r in records})) or "-",
-            }
-        )
+        row = {
+            "study": name,
+            "recorded": f"{len(kept)}/{len(study.configs)}",
+            "in progress": sum(state is not None for state in states),
+            "hours": round(sum(r.seconds for r in records) / 3600, 2),
+            "machines": "; ".join(sorted({r.provenance["machine"]["processor"] for r in records})) or "-",
+            "protocols": ", ".join(sorted({str(r.config.protocol) for r in records})) or "-",
+        }
+        rows.append(row)
     print(pd.DataFrame(rows).to_string(index=False))
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
     studies = plans.studies()
-    found = verify.problems(studies)
-    for line in found:
+    records, problems = verify.checked(studies)
+    for line in problems:
         print(line, file=sys.stderr)
-    records = [
-        store.read(name, config)
-        for name, study in studies.items()
-        for config in store.recorded(name, study.configs)
-        if not any(str(store.record_folder(name, config)) in line for line in found)
-    ]
-    print(f"{len(records)} records are whole, {len(found)} problems")
-    replays = replay_sample(records, options.replays, options.seed, False if options.eager else None)
+    print(f"{len(records)} records are whole, {len(problems)} problems")
+    replays = replay_sample(records, options.replays, options.seed, options.eager)
     for replay in replays:
         kind = "another kind of machine, or uncompiled" if replay.bits is None else "the recorded kind of machine"
         which = f"{replay.config.label} ({replay.config.id[:8]})"
         print(f"{'ok' if replay.passed else 'FAILED'}: {which} on {kind}: {replay}")
-    if found or not all(replay.passed for replay in replays):
+    if problems or not all(replay.passed for replay in replays):
         return 1
     try:
         print(f"kept in {verify.keep_verification(studies, replays)}")

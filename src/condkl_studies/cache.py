@@ -24,6 +24,8 @@ from condkl_studies.config import digest
 from condkl_studies.files import data_folder, folder_named_by, write_whole
 from condkl_studies.training import State
 
+_FILE = "state.safetensors"
+
 
 class RunBusyError(RuntimeError):
     """Another process is training the same run."""
@@ -62,12 +64,12 @@ class Cache:
         said = {"step": state.step, "rows": state.rows, "seconds": seconds, "made_by": self.made_by}
         said["sha256"] = _sha256(tensors)
         header = {"state": json.dumps(said), "seal": digest(said)}
-        write_whole(self._file, safetensors.torch.save(tensors, header))
+        write_whole(self.folder / _FILE, safetensors.torch.save(tensors, header))
 
     def peek(self) -> dict[str, Any] | None:
         """What is said of the saved state, or None if there is none, or one that is not as it was written."""
         try:
-            with safe_open(self._file, "pt") as file:
+            with safe_open(self.folder / _FILE, "pt") as file:
                 header = file.metadata()
             said = json.loads(header["state"])
             return said if header["seal"] == digest(said) else None
@@ -77,14 +79,14 @@ class Cache:
     def clear(self) -> None:
         """Delete the state; the run is recorded."""
         with self.held():
-            self._file.unlink(missing_ok=True)
+            (self.folder / _FILE).unlink(missing_ok=True)
 
     def load(self, model: HierarchicalVAE) -> tuple[State, float]:
         """The saved state, put into `model`, and the seconds behind it; the start if none is there that can be used."""
         state, said = State.start(model), self.peek()
         if said is None or said["made_by"] != self.made_by:
             return state, 0.0
-        saved = safetensors.torch.load_file(self._file)
+        saved = safetensors.torch.load_file(self.folder / _FILE)
         if _sha256(saved) != said["sha256"]:
             return state, 0.0
         with torch.no_grad():
@@ -92,10 +94,6 @@ class Cache:
                 tensor.copy_(saved[name])
         state.step, state.rows = said["step"], said["rows"]
         return state, said["seconds"]
-
-    @property
-    def _file(self) -> Path:
-        return self.folder / "state.safetensors"
 
 
 def _sha256(tensors: dict[str, Tensor]) -> str:

@@ -13,6 +13,14 @@ from condkl_studies.schedules import TrainingConfig
 #: Raised by hand when the numerics of a run change; the golden test says when. All of these can be read.
 PROTOCOLS = (1,)
 PROTOCOL = PROTOCOLS[-1]
+# The fields of protocol 1, all of which every record has. A field that is added does not join them.
+_FIRST = frozenset({
+    "objective", "skip", "seed", "steps", "data", "latents", "hidden", "batch_size", "learning_rate", "schedule",
+    "phi_rate", "every", "gradient_batches", "validate_every", "likelihood_images", "likelihood_samples", "protocol",
+})  # fmt: skip
+# Names of fields that records spell otherwise.
+_SPELLED = {"gradient_batches": "gradients"}
+_FIELDS = {written: name for name, written in _SPELLED.items()}
 
 
 @dataclass(frozen=True)
@@ -37,11 +45,8 @@ class RunConfig:
     An unknown objective or a number that does not make sense is a ValueError.
 
     Example:
-        >>> config = RunConfig("modified", skip=False, seed=3, steps=25_000)
-        >>> config.label
+        >>> RunConfig("modified", skip=False, seed=3, steps=25_000).label
         'mnist modified p(x|u) seed 3'
-        >>> config.same_but_for_seed(RunConfig("lambda=0", skip=False, seed=4, steps=25_000))
-        True
     """
 
     objective: str
@@ -69,9 +74,7 @@ class RunConfig:
             object.__setattr__(self, name, kind(getattr(self, name)))  # 1 and 1.0 are one config, and have one id
         objective(self.objective)
         if self.protocol not in PROTOCOLS:
-            raise ValueError(
-                f"protocol: expected one of {PROTOCOLS}, got {self.protocol!r}. The run was made by another version."
-            )
+            raise ValueError(f"protocol: expected one of {PROTOCOLS}, got {self.protocol!r}, of another version.")
         self.training()
         at_least_one("validate_every", self.validate_every)
         if min(self.seed, self.likelihood_images, self.likelihood_samples) < 0:
@@ -121,16 +124,6 @@ class RunConfig:
         return f"{self.data} {self.objective} {self.decoder}{faster} seed {self.seed}"
 
 
-# The fields of protocol 1, all of which every record has. A field that is added does not join them.
-_FIRST = frozenset({
-    "objective", "skip", "seed", "steps", "data", "latents", "hidden", "batch_size", "learning_rate", "schedule",
-    "phi_rate", "every", "gradient_batches", "validate_every", "likelihood_images", "likelihood_samples", "protocol",
-})  # fmt: skip
-# Names of fields that records spell otherwise.
-_SPELLED = {"gradient_batches": "gradients"}
-_FIELDS = {written: name for name, written in _SPELLED.items()}
-
-
 def canonical_json(value: Any) -> str:
     """JSON that is the same for the same value: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
@@ -142,16 +135,8 @@ def digest(value: Any) -> str:
 
 
 def config_from(settings: dict[str, Any]) -> RunConfig:
-    """The config whose settings, read from JSON, are these; a ValueError if one is missing, unknown or senseless.
-
-    Example:
-        >>> config = RunConfig("full", skip=True, seed=0, steps=500)
-        >>> config_from(json.loads(config.canonical())) == config
-        True
-    """
-    own: dict[str, Any] = {
-        _FIELDS.get(name, name): tuple(value) if isinstance(value, list) else value for name, value in settings.items()
-    }
+    """The config whose settings, read from JSON, are these; a ValueError if one is missing, unknown or senseless."""
+    own: dict[str, Any] = {_FIELDS.get(k, k): tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     known = [f.name for f in fields(RunConfig)]
     missing, unknown = sorted(_FIRST - set(own)), sorted(set(own) - set(known))
     if own.get("protocol") in PROTOCOLS and (missing or unknown):

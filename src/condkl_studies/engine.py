@@ -25,8 +25,8 @@ from condkl_studies.cache import Cache
 from condkl_studies.config import RunConfig
 from condkl_studies.data import binarise_once, load
 from condkl_studies.evaluation import iwae_log_likelihood, mean_terms, units
-from condkl_studies.randomness import generator, seeded_globally
-from condkl_studies.records import RunResult
+from condkl_studies.randomness import seeded_globally
+from condkl_studies.store import RunResult
 from condkl_studies.training import NonFiniteLossError, State, windows
 
 _EVALUATION_SEED = 0  # the same binarisation and latents' noise for every run, so that runs compare in pairs
@@ -41,15 +41,10 @@ class RunFailedError(RuntimeError):
 def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False, device: str = "auto") -> RunResult:
     """Train one model as `config` says and evaluate it.
 
-    Args:
-        config: its settings.
-        cache: a folder for the states of runs; a run whose state is there goes on from it. None keeps no state.
-        compiled: whether the step is compiled, which needs a C++ compiler or CUDA.
-        device: "auto" for CUDA where it is, or a device's name.
+    A run whose state is in the folder `cache` goes on from it; None keeps no state. A `compiled` step needs a C++
+    compiler or CUDA. The device "auto" is CUDA where it is.
 
-    Raises:
-        RunFailedError: if training diverges.
-        RunBusyError: if another process trains the same run in the same cache.
+    A RunFailedError says that training diverged, a RunBusyError that another process trains this run in this cache.
     """
     torch.set_num_threads(1)  # runs share a machine: one thread each is faster, and never collapses
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
@@ -80,7 +75,7 @@ def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        return RunResult(config, metrics_table(state), samples, provenance)
+        return RunResult(config, pd.DataFrame(state.rows), samples, provenance)
 
 
 def initial_model(config: RunConfig, device: str = "auto") -> HierarchicalVAE:
@@ -96,9 +91,8 @@ def trained(config: RunConfig, state: State, compiled: bool = False) -> Iterator
     """Train `state` on; yields it after each window, its row complete; a RunFailedError if a term is not finite."""
     images, validation = load(config.data, "train"), load(config.data, "validation")
     try:
-        for _ in windows(
-            state, objective(config.objective), images, config.training(), config.seed, compiled, _VECTORS
-        ):
+        followed = objective(config.objective)
+        for _ in windows(state, followed, images, config.training(), config.seed, compiled, _VECTORS):
             if len(state.rows) % config.validate_every == 0 or state.step == config.steps:
                 means = mean_terms(state.model, validation, _EVALUATION_SEED)
                 counts = units(state.model, validation, _EVALUATION_SEED).active()
@@ -110,11 +104,6 @@ def trained(config: RunConfig, state: State, compiled: bool = False) -> Iterator
             yield state
     except NonFiniteLossError as error:
         raise RunFailedError(f"{config.label}: {error} Config: {config.canonical()}") from error
-
-
-def metrics_table(state: State) -> pd.DataFrame:
-    """The record as a table, `step` first."""
-    return pd.DataFrame(state.rows)
 
 
 def compiler_found() -> bool:
@@ -144,7 +133,7 @@ def _final(config: RunConfig, model: HierarchicalVAE) -> dict[str, np.ndarray]:
         **_prior_samples(model),
     }
     if config.likelihood_images:
-        draws = generator(_EVALUATION_SEED, found.variance.device)
+        draws = torch.Generator(found.variance.device).manual_seed(_EVALUATION_SEED)
         chosen = torch.linspace(0, len(test) - 1, config.likelihood_images).round().long()
         x = binarise_once(test[chosen], _EVALUATION_SEED).to(draws.device)
         arrays["likelihood_image"] = chosen
@@ -153,7 +142,7 @@ def _final(config: RunConfig, model: HierarchicalVAE) -> dict[str, np.ndarray]:
 
 
 def _prior_samples(model: HierarchicalVAE) -> dict[str, Tensor]:
-    draws = generator(_EVALUATION_SEED, next(model.parameters()).device)
+    draws = torch.Generator(next(model.parameters()).device).manual_seed(_EVALUATION_SEED)
     noise = model.noise(torch.empty(_GRID * _GRID, 0, device=draws.device), draws)
     same_v = [noise[0][:_GRID].repeat_interleave(_GRID, 0), *noise[1:]]
     same_u = [noise[0], *(e[:_GRID].repeat(_GRID, 1) for e in noise[1:])]
@@ -192,10 +181,7 @@ def _compiles(compiler: str) -> bool:
         source = Path(folder, "one_line.cpp")
         source.write_text("#include <Python.h>\n")
         options = ["-I", sysconfig.get_path("include"), "-shared", "-fPIC", "-o", f"{folder}/one_line.so"]
-        try:
-            return subprocess.run([compiler, *options, source], capture_output=True, check=False).returncode == 0
-        except OSError:
-            return False
+        return _said_by(compiler, *options, str(source)) is not None
 
 
 def _processor() -> str:

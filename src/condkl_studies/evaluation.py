@@ -8,7 +8,6 @@ from torch import Tensor
 from condkl._checks import at_least_one
 from condkl.vae import Gaussian, HierarchicalVAE, Terms
 from condkl_studies.data import binarise
-from condkl_studies.randomness import generator as seeded
 from condkl_studies.training import summary
 
 _ACTIVE_VARIANCE = 0.01  # of a unit's posterior mean over the images (Burda et al., 2015)
@@ -19,13 +18,8 @@ _ACTIVE_NATS = 0.01  # of a unit's KL
 class Units:
     """What each latent unit does, over many images.
 
-    Attributes:
-        variance: of the posterior mean of each unit of v over the images, shape (width of v,).
-        kl: mean KL of each unit in nats, one tensor per layer, v first.
-
-    Example:
-        >>> Units(torch.tensor([0.5, 0.0]), (torch.tensor([1.0, 0.0]), torch.tensor([0.2, 0.3]))).active()
-        {'active_v': 1, 'active_u': 2}
+    `variance` is that of the posterior mean of each unit of v over the images, shape (width of v,); `kl` has the mean
+    KL of each unit in nats, one tensor per layer, v first.
     """
 
     variance: Tensor
@@ -37,9 +31,9 @@ class Units:
         The posterior mean of u inherits the variance of v, so that its variance says nothing about u's own use: a
         unit of u counts if its KL is above 0.01 nats.
         """
-        lower = [int((kl > _ACTIVE_NATS).sum()) for kl in self.kl[1:]]
-        names = ["active_u", *(f"active_u{i}" for i in range(2, len(lower) + 1))]
-        return {"active_v": int((self.variance > _ACTIVE_VARIANCE).sum()), **dict(zip(names, lower, strict=False))}
+        below = {f"active_u{i if i > 1 else ''}": (kl > _ACTIVE_NATS).sum() for i, kl in enumerate(self.kl[1:], 1)}
+        found = {"active_v": (self.variance > _ACTIVE_VARIANCE).sum(), **below}
+        return {name: int(count) for name, count in found.items()}
 
 
 @torch.no_grad()
@@ -49,13 +43,8 @@ def mean_terms(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1
     The images are grey levels as bytes, shape (n, pixels), `chunk` of them at once. The means are `elbo`, `R`, `A`, `C`
     in nats (and `C1`, `C2`, … with several conditional KLs). An ELBO is a lower bound of the log-likelihood, not the
     log-likelihood.
-
-    Example:
-        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
-        >>> list(mean_terms(model, torch.zeros(8, 784, dtype=torch.uint8), seed=0))
-        ['elbo', 'R', 'A', 'C']
     """
-    generator = seeded(seed, next(model.parameters()).device)
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
     parts = [model(binarise(part, generator), generator) for part in images.to(generator.device).split(chunk)]
     return summary(Terms(*(torch.cat([getattr(part, name) for part in parts]) for name in ("R", "A", "C"))))
 
@@ -63,7 +52,7 @@ def mean_terms(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1
 @torch.no_grad()
 def units(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1000) -> Units:
     """What each latent unit does on `images`, by one draw of binarisation and latents per image, as in `mean_terms`."""
-    generator = seeded(seed, next(model.parameters()).device)
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
     means, kls = [], []
     for part in images.to(generator.device).split(chunk):
         x = binarise(part, generator)
@@ -82,34 +71,16 @@ def iwae_log_likelihood(
 ) -> Tensor:
     """Log 1/K Σ_k p(x,u_k,v_k) / q(u_k,v_k|x): a lower bound of log p(x) on average, tight as K grows.
 
-    The networks run in the model's precision; the weights are added up in float64. The part of q(u|v,x)'s first layer
-    that depends on x alone is computed once per image.
-
-    Args:
-        model, generator: on one device; the latents are drawn with `generator`.
-        x: binary images as floats, shape (n, pixels).
-        samples, chunk: K, how many draws of the latents per image, and how many of them at once.
-
-    Returns:
-        The estimates in nats, float64, shape (n,).
-
-    Raises:
-        ValueError: if a count is not above 0, or the shape of x does not fit the model.
-
-    Source:
-        Burda, Grosse & Salakhutdinov (2015).
-
-    Example:
-        >>> model = HierarchicalVAE(latents=(2, 3), hidden=8)
-        >>> iwae_log_likelihood(model, torch.zeros(5, 784), samples=10).shape
-        torch.Size([5])
+    `x` are binary images as floats, shape (n, pixels); another shape is a ValueError. K is `samples`, draws of the
+    latents per image with `generator`, `chunk` of them at once. The networks run in the model's precision; the weights
+    are added up in float64. The result is float64, in nats, shape (n,). Source: Burda, Grosse & Salakhutdinov (2015).
     """
     at_least_one("samples", samples)
     at_least_one("chunk", chunk)
     if x.dim() != 2 or x.shape[1] != model.pixels:
         raise ValueError(f"x: expected shape (n, {model.pixels}), got {tuple(x.shape)}. Flatten the images.")
     q_v = model.posterior(x)
-    from_x = model.from_x(x)
+    from_x = model.from_x(x)  # what q(u|v,x) takes of x alone, once per image
     counts = [min(chunk, samples - start) for start in range(0, samples, chunk)]
     likelihoods = []
     for i in range(len(x)):

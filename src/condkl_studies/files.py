@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+#: How the name of a folder begins that is not whole yet.
+PARTIAL = ".partial-"
+
 
 class DataError(RuntimeError):
     """A data file or folder is missing, truncated or altered."""
@@ -58,7 +61,3 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-
-
-#: How the name of a folder begins that is not whole yet.
-PARTIAL = ".partial-"

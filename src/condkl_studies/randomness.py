@@ -11,15 +11,10 @@ import torch
 _GLOBAL = threading.Lock()  # around torch's global stream
 
 
-def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator on that device, seeded."""
-    return torch.Generator(device).manual_seed(seed)
-
-
 def stream(seed: int, purpose: int, index: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator of its own for each seed, purpose and index, independent of all others."""
     entropy: Any = np.random.SeedSequence((seed, purpose, index)).generate_state(1, np.uint64)[0]
-    return generator(int(entropy), device)
+    return torch.Generator(device).manual_seed(int(entropy))
 
 
 @contextmanager

@@ -1,8 +1,4 @@
-"""The first window of a recorded run, trained again and set beside the record.
-
-A record says what one machine found. Its first window takes seconds on any machine, and shows whether the record can be
-repeated there.
-"""
+"""The first window of a recorded run, trained again in seconds on any machine, and set beside the record."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -15,8 +11,8 @@ from scipy import stats
 
 from condkl_studies import plans, store
 from condkl_studies.config import RunConfig
-from condkl_studies.engine import compiler_found, initial_model, machine, metrics_table, trained
-from condkl_studies.records import RunResult
+from condkl_studies.engine import compiler_found, initial_model, machine, trained
+from condkl_studies.store import RunResult
 from condkl_studies.training import State
 
 TERMS = ("elbo", "R", "A", "C")
@@ -25,14 +21,11 @@ LEVEL = 0.999  # of the interval in which a repetition on another kind of machin
 
 @dataclass(frozen=True)
 class Replay:
-    """The means of a first window found here, beside those of the recorded seeds of the same setting.
+    """The means of a first window found `here`, in nats, beside those of the recorded `seeds` of the same setting.
 
-    Attributes:
-        config: the setting and the seed.
-        here: the means found here, in nats: `elbo`, `R`, `A`, `C`.
-        seeds: the recorded means, a row for each seed, those terms as columns; no row if nothing is recorded.
-        bits: whether every number is the recorded one to the last bit; None where another kind of machine made the
-            record, or one with a compiler, so that sums round otherwise.
+    `here` has `elbo`, `R`, `A` and `C`; `seeds` has a row of them for each seed, none if nothing is recorded. `bits`
+    says whether every number is the recorded one to the last bit; it is None where another kind of machine made the
+    record, or one with a compiler, so that sums round otherwise.
     """
 
     config: RunConfig
@@ -81,8 +74,7 @@ def beside(config: RunConfig, here: Mapping[str, float]) -> Replay:
 
     A ValueError says that `elbo`, `R`, `A` or `C` is missing, a RecordError that a record is broken.
     """
-    missing = [name for name in TERMS if name not in here]
-    if missing:
+    if missing := [name for name in TERMS if name not in here]:
         raise ValueError(f"here: expected {', '.join(TERMS)}, got none of {', '.join(missing)}.")
     same = [
         store.read(name, other)
@@ -107,31 +99,32 @@ def train_beside(config: RunConfig) -> Replay:
     return beside(config, {str(name): value for name, value in row.items()})
 
 
-def replay_sample(records: Sequence[RunResult], count: int, seed: int, compiler: bool | None = None) -> list[Replay]:
+def replay_sample(records: Sequence[RunResult], count: int, seed: int, eager: bool = False) -> list[Replay]:
     """Train the first window of `count` of the records again, drawn with `seed`.
 
     On the kind of machine that made the record every number has to be the same to the last bit. Elsewhere, and
     uncompiled where the record was compiled, each term has to lie within the spread of the recorded seeds of the same
-    setting; a run that is its setting's only seed is not drawn there. `compiler` says whether to compile what was
-    recorded compiled; None does where there is a compiler.
+    setting; a run that is its setting's only seed is not drawn there. What was recorded compiled is compiled again
+    where there is a compiler, but not if `eager`.
     """
     seeds = {id(record): [r for r in records if record.config.same_but_for_seed(r.config)] for record in records}
-    fit = [record for record in records if _repeatable(record, compiler) or len(seeds[id(record)]) > 1]
+    fit = [record for record in records if _repeatable(record, eager) or len(seeds[id(record)]) > 1]
     chosen = random.Random(seed).sample(fit, min(count, len(fit)))
-    return [replay(record, seeds[id(record)], compiler) for record in chosen]
+    return [replay(record, seeds[id(record)], eager) for record in chosen]
 
 
-def replay(record: RunResult, seeds: Sequence[RunResult], compiler: bool | None = None) -> Replay:
+def replay(record: RunResult, seeds: Sequence[RunResult], eager: bool = False) -> Replay:
     """Train the first window of one record again; `seeds` are the records of its setting, itself among them."""
     torch.set_num_threads(record.provenance["threads"])  # sums over several threads round otherwise
-    again = first_window(record.config, record.provenance["compiled"] and _compiles(compiler))
-    bits = _bytes(again) == _bytes(record.metrics.head(1)) if _repeatable(record, compiler) else None
+    again = first_window(record.config, record.provenance["compiled"] and not eager and compiler_found())
+    found, kept = (store.metrics_csv(table.dropna(axis=1)) for table in (again, record.metrics.head(1)))
+    bits = found == kept if _repeatable(record, eager) else None
     return Replay(record.config, again.iloc[0][list(TERMS)].astype(float), _first_rows(seeds), bits)
 
 
 def first_window(config: RunConfig, compiled: bool = False, device: str = "auto") -> pd.DataFrame:
     """Train the first window of a run, with arguments and errors as of `fit_run`: the first row of its record."""
-    return metrics_table(next(trained(config, State.start(initial_model(config, device)), compiled)))
+    return pd.DataFrame(next(trained(config, State.start(initial_model(config, device)), compiled)).rows)
 
 
 def prediction_interval(values: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
@@ -139,33 +132,20 @@ def prediction_interval(values: pd.DataFrame, level: float = LEVEL) -> pd.DataFr
 
     The next value lies between `low` and `high` with probability `level`, if values are independent and normal. Fewer
     than two rows, which have no spread to go by, are a ValueError.
-
-    Example:
-        >>> prediction_interval(pd.DataFrame({"elbo": [-1.0, 0.0, 1.0]}), level=0.95).round(2)
-               low  high
-        elbo -4.97  4.97
     """
-    n = len(values)
-    if n < 2:
+    if (n := len(values)) < 2:
         raise ValueError(f"values: expected two rows or more, got {n}. A single seed has no spread.")
     half = stats.t.ppf(0.5 + level / 2, n - 1) * np.sqrt(1 + 1 / n) * values.std()
     return pd.DataFrame({"low": values.mean() - half, "high": values.mean() + half})
 
 
-def _compiles(compiler: bool | None) -> bool:
-    return compiler_found() if compiler is None else compiler
-
-
-def _repeatable(record: RunResult, compiler: bool | None) -> bool:
+def _repeatable(record: RunResult, eager: bool) -> bool:
     """Whether this machine has what gives the record's bits."""
-    return record.provenance["machine"] == machine() and (not record.provenance["compiled"] or _compiles(compiler))
+    said = record.provenance
+    return said["machine"] == machine() and (not said["compiled"] or (not eager and compiler_found()))
 
 
 def _first_rows(records: Sequence[RunResult]) -> pd.DataFrame:
     """The terms of the first window of each record, by seed."""
     rows = {r.config.seed: r.metrics.iloc[0][list(TERMS)].astype(float) for r in records}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(TERMS)).sort_index()
-
-
-def _bytes(table: pd.DataFrame) -> bytes:
-    return store.metrics_csv(table.dropna(axis=1))

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from condkl_studies import plans, store
-from condkl_studies.records import RunResult
+from condkl_studies.store import RunResult
 
 #: Test log-likelihoods in nats by 5,000 samples, from Burda, Grosse & Salakhutdinov (2015), table 1, VAE, k = 1.
 PUBLISHED = {"one layer": -86.76, "two layers": -85.33}

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,7 @@ from condkl_studies import store
 from condkl_studies.cache import Cache
 from condkl_studies.config import RunConfig
 from condkl_studies.engine import RunFailedError, fit_run
-from condkl_studies.records import RunResult
+from condkl_studies.store import RunResult
 
 _LOOK_SECONDS = 1.0  # between two looks at the states of the runs in progress
 
@@ -46,7 +46,8 @@ def run_all(configs: Iterable[RunConfig], executor: Executor, progress: bool = T
         for future in tqdm(as_completed(futures), total=len(futures), desc="runs", disable=not progress):
             future.result()
     except BaseException:
-        _cancel(futures)
+        for future in futures:
+            future.cancel()
         raise
     return [future.result() for future in futures]
 
@@ -63,30 +64,33 @@ def run_study(
     """Train the runs of a study that have no record, on `executor`, and record each as it ends.
 
     A run that meets a loss that is not finite is reported in the outcome, and the others go on. A broken record is a
-    RecordError, before anything is trained.
-
-    Args:
-        name, configs: the study, whose name is the folder of its records, and its runs.
-        executor, train: any `concurrent.futures.Executor`, and what it runs.
-        cache: where the states of runs lie. Workers on other machines use a folder of that name there.
-        compiled, progress: whether steps are compiled, and whether there is a progress bar.
+    RecordError, before anything is trained. The states of runs lie in `cache`; workers on other machines use a folder
+    of that name there.
     """
     there = store.recorded(name, configs)
     store.read_study(name, there)  # a broken record is not to be built upon
     missing = [config for config in configs if config not in there]
     total, begun = sum(config.steps for config in missing), sum(_state(config, cache)[0] for config in missing)
     outcome = Outcome()
-    futures = {executor.submit(partial(train, config, cache, compiled)): config for config in missing}
+    futures = [executor.submit(partial(train, config, cache, compiled)) for config in missing]
     try:
         with tqdm(total=total, initial=begun, desc=name, unit="step", unit_scale=True, disable=not progress) as bar:
             pending = set(futures)
             while pending:
                 done, pending = wait(pending, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
-                    _collect(name, future, futures[future], outcome, cache)
+                    try:
+                        result = future.result()
+                    except RunFailedError as error:
+                        outcome.failed.append(str(error))
+                        continue
+                    store.write(name, result)
+                    Cache(cache / result.config.id).clear()
+                    outcome.recorded.append(result.config)
                 _show(bar, missing, outcome, cache)
     except BaseException:
-        _cancel(futures)
+        for future in futures:
+            future.cancel()
         raise
     return outcome
 
@@ -109,9 +113,7 @@ def local_processes(workers: int) -> Iterator[Executor]:
 
 @contextmanager
 def dask_workers(scheduler: str) -> Iterator[Executor]:
-    """The workers of the Dask cluster whose scheduler is at `tcp://host:port`.
-
-    Dask does not interrupt a worker: when its user is interrupted, it goes on to the end of its run.
+    """The workers of the Dask cluster whose scheduler is at `tcp://host:port`; an interrupt does not stop them.
 
     A WorkersError says that the package `distributed` is missing, or that a worker has several threads. Runs in threads
     of one process would draw their initial weights from one stream, and not repeat.
@@ -121,8 +123,7 @@ def dask_workers(scheduler: str) -> Iterator[Executor]:
     except ModuleNotFoundError as error:
         raise WorkersError('distributed: not installed. Run `pip install -e ".[cluster]"`.') from error
     with Client(scheduler) as client:
-        wide = {name: threads for name, threads in client.nthreads().items() if threads != 1}
-        if wide:
+        if wide := {name: threads for name, threads in client.nthreads().items() if threads != 1}:
             raise WorkersError(f"workers: expected one thread each, got {wide}. Use `dask worker --nthreads 1`.")
         yield client.get_executor()
 
@@ -134,26 +135,9 @@ def _die_at_once() -> None:
 
 def _die_with_parent() -> None:
     """A worker whose pool was killed would train on, in the way of whoever goes on with its run, and then wait."""
-    parent = multiprocessing.parent_process()
-    if parent:
+    if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)
-
-
-def _collect(name: str, future: "Future[RunResult]", config: RunConfig, outcome: Outcome, cache: Path) -> None:
-    try:
-        result = future.result()
-    except RunFailedError as error:
-        outcome.failed.append(str(error))
-        return
-    store.write(name, result)
-    Cache(cache / config.id).clear()
-    outcome.recorded.append(config)
-
-
-def _cancel(futures: Iterable["Future[Any]"]) -> None:
-    for future in futures:
-        future.cancel()
 
 
 def _show(bar: "tqdm[Any]", configs: Sequence[RunConfig], outcome: Outcome, cache: Path) -> None:

@@ -29,10 +29,6 @@ class TrainingConfig:
             theta are taken on; 0 for none. They use noise of their own, so that the training is the same.
 
     An unknown schedule or a number that does not make sense is a ValueError.
-
-    Example:
-        >>> TrainingConfig(steps=500, schedule="cosine").rate(progress=0.5)
-        0.0005
     """
 
     steps: int
@@ -51,11 +47,8 @@ class TrainingConfig:
         for name in ("learning_rate", "phi_rate"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)!r}.")
-        if not 0 <= self.gradient_batches <= self.every:
-            raise ValueError(
-                f"gradient_batches: expected 0 to every={self.every} batches, got {self.gradient_batches!r}. "
-                "0 leaves them out."
-            )
+        if not 0 <= (count := self.gradient_batches) <= self.every:
+            raise ValueError(f"gradient_batches: expected 0 to every={self.every} batches, got {count!r}.")
 
     def rate(self, progress: float) -> float:
         """The learning rate when the share `progress` of the training is over."""

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,37 @@ import pandas as pd
 
 from condkl_studies.config import RunConfig, config_from, digest
 from condkl_studies.files import data_folder, indented, write_folder
-from condkl_studies.records import RunResult
 
 _FILES = ("config.json", "metrics.csv", "samples.npz")
 _SEALED = "provenance.json"
+_CURE = "Restore it with `git checkout -- data/runs`, or delete the folder and run the study."
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves.
+
+    Attributes:
+        config: its settings.
+        metrics: a row for each window of training: `step`, means over its batches of `elbo`, `R`, `A`, `C`, what
+            pulls on theta if the config asks for it, and, in the rows that have them, `val_elbo`, `val_R`, `val_A`,
+            `val_C`, `active_v`, `active_u` on the validation split. All terms in nats.
+        samples: arrays. `prior_u`, grey levels as bytes, shape (8, 8, pixels), has one v for each row and a new u for
+            each image; `prior_v` the same u's noise along each column, and a new v for each image; `variance_v` and
+            `kl_v`, `kl_u`, … are `evaluation.Units` on the test split; `test` holds its mean ELBO, R, A and C;
+            `likelihood_image` and `log_likelihood` the numbers of test images and their estimates in nats.
+        provenance: what stands behind the numbers: commit, versions, machine, seconds, time.
+    """
+
+    config: RunConfig
+    metrics: pd.DataFrame
+    samples: dict[str, np.ndarray]
+    provenance: dict[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        """How long the run took by the clock, evaluation included."""
+        return float(sum(self.provenance["seconds"].values()))
 
 
 class RecordError(RuntimeError):
@@ -53,10 +81,8 @@ def read(study: str, config: RunConfig) -> RunResult:
     """The record of that run; a RecordError if there is none, with the command that makes it, or a broken one."""
     folder = record_folder(study, config)
     if not folder.exists():
-        raise RecordError(
-            f"{folder}: no record of the run '{config.label}'. Make it with `make study NAME={study}` "
-            f"(`python -m condkl_studies run {study}`)."
-        )
+        how = f"Make it with `make study NAME={study}` (`python -m condkl_studies run {study}`)."
+        raise RecordError(f"{folder}: no record of the run '{config.label}'. {how}")
     return read_folder(folder)
 
 
@@ -94,9 +120,6 @@ def read_folder(folder: Path) -> RunResult:
 def metrics_csv(metrics: pd.DataFrame) -> bytes:
     """The record as CSV, with as many digits as give the same numbers back."""
     return metrics.to_csv(index=False, lineterminator="\n").encode()
-
-
-_CURE = "Restore it with `git checkout -- data/runs`, or delete the folder and run the study."
 
 
 def _checked(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:

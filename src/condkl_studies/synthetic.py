@@ -10,7 +10,7 @@ from torch import Tensor
 
 from condkl.vae import HierarchicalVAE, TanhNet, gaussian
 from condkl_studies.data import module
-from condkl_studies.randomness import generator, seeded_globally
+from condkl_studies.randomness import seeded_globally
 
 _PIXELS, _HIDDEN = 64, (50, 25)
 _GAIN = 6.0  # of the decoder's last layer: given all pixels, u keeps a variance near 0.1
@@ -23,14 +23,7 @@ class KnownModel:
 
     p(u|v) = N(f(v), s² I) with a random network f whose two outputs have mean 0 and variance 1 over v. With its
     weights the two outputs have a correlation of 0.97 and are nearly linear in v. The decoder is a random network.
-
-    Attributes:
-        spread: s, the standard deviation of u given v.
-        skip: whether the decoder sees v and u, or only u.
-
-    Example:
-        >>> KnownModel(spread=0.7, skip=True).truth().latents
-        (1, 2)
+    `spread` is s, the standard deviation of u given v, and with `skip` the decoder sees v and u, not only u.
     """
 
     spread: float
@@ -64,13 +57,7 @@ class KnownModel:
 
 
 def known_model(name: str) -> KnownModel:
-    """The model that generates the data set of that name; a ValueError if there is none, or it is not known.
-
-    Example:
-        >>> x = known_model("tight").images("test")[:2] / 255
-        >>> bool((known_model("tight").log_evidence(x) < 0).all())
-        True
-    """
+    """The model that generates the data set of that name; a ValueError if there is none, or it is not known."""
     found = getattr(module(name), "model", None)
     if not isinstance(found, KnownModel):
         raise ValueError(f"name: expected a data set with a known model, as 'tight', got {name!r}.")
@@ -81,7 +68,7 @@ def known_model(name: str) -> KnownModel:
 def _truth(spread: float, skip: bool) -> HierarchicalVAE:
     with seeded_globally(0):  # the posteriors' weights are drawn, and not used
         model = HierarchicalVAE((1, 2), _HIDDEN, skip=skip, pixels=_PIXELS).requires_grad_(False)
-    draws = generator(0)
+    draws = torch.Generator().manual_seed(0)
     for parameter in model.omega():
         fan_in = parameter.shape[-1] if parameter.dim() == 2 else 4
         parameter.copy_(torch.randn(parameter.shape, generator=draws) / math.sqrt(fan_in))
@@ -104,7 +91,7 @@ def _truth(spread: float, skip: bool) -> HierarchicalVAE:
 def _images(model: KnownModel, split: str) -> Tensor:
     if split not in _SIZES:
         raise ValueError(f"split: expected one of {', '.join(_SIZES)}, got {split!r}.")
-    draws = generator(1 + list(_SIZES).index(split))
+    draws = torch.Generator().manual_seed(1 + list(_SIZES).index(split))
     probabilities = model.truth().sample(_SIZES[split], draws)
     return (torch.rand(probabilities.shape, generator=draws) < probabilities).to(torch.uint8) * 255
 

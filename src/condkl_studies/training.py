@@ -42,14 +42,7 @@ class NonFiniteLossError(RuntimeError):
 
 @dataclass
 class State:
-    """Training between two windows.
-
-    Attributes:
-        model: with the weights of `step`.
-        step: steps done.
-        first, second: Adam's two moments, a tensor for each parameter of the model.
-        rows: the record so far.
-    """
+    """Training between two windows: the model, its step, Adam's moments of each parameter, and the record so far."""
 
     model: HierarchicalVAE
     step: int
@@ -66,13 +59,11 @@ class State:
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained model with its record.
+    """A trained model with its record, `history`: one row per window.
 
-    Attributes:
-        model: the model after the last step.
-        history: one row per window: `step`, its last, and the means over its batches, in nats, of `elbo`, `R`, `A`,
-            `C` (summed over layers) and, with more than two layers, `C1`, `C2`, … from the top. With
-            `gradient_batches` also what pulls on theta, as `gradient_record` gives it.
+    A row has `step`, its last, and the means over its batches, in nats, of `elbo`, `R`, `A`, `C` (summed over layers)
+    and, with more than two layers, `C1`, `C2`, … from the top. With `gradient_batches` also what pulls on theta, as
+    `gradient_record` gives it.
     """
 
     model: HierarchicalVAE
@@ -80,25 +71,11 @@ class Fit:
 
 
 def fit(
-    model: HierarchicalVAE,
-    objective: Objective,
-    images: Tensor,
-    plan: TrainingConfig,
-    seed: int,
-    progress: bool = True,
-    label: str = "training",
+    model: HierarchicalVAE, objective: Objective, images: Tensor, plan: TrainingConfig, seed: int, progress: bool = True
 ) -> Fit:
-    """Train `model` in place as `windows` does, with a progress bar, and return it with its record.
-
-    Example:
-        >>> from condkl.objectives import full
-        >>> model, images = HierarchicalVAE(latents=(2, 3), hidden=8, pixels=9), torch.zeros(8, 9, dtype=torch.uint8)
-        >>> plan = TrainingConfig(steps=4, batch_size=4, every=2)
-        >>> fit(model, full, images, plan, seed=0, progress=False).history["step"].tolist()
-        [2, 4]
-    """
+    """Train `model` in place as `windows` does, with a progress bar, and return it with its record."""
     state = State.start(model)
-    with tqdm(total=plan.steps, desc=label, disable=not progress, unit="step") as bar:
+    with tqdm(total=plan.steps, desc="training", disable=not progress, unit="step") as bar:
         for _ in windows(state, objective, images, plan, seed):
             bar.update(state.step - bar.n)
             bar.set_postfix(elbo=f"{state.rows[-1]['elbo']:.1f}")
@@ -116,26 +93,14 @@ def windows(
 ) -> Iterator[State]:
     """Train `state.model` in place by Adam on freshly binarised batches; yield the state after each window.
 
+    The model is on any device, and the images, grey levels as bytes, shape (n, pixels), follow it there. `seed` is that
+    of their order, their binarisation and the latents. A term of the ELBO that is not finite is a NonFiniteLossError.
+
     Args:
-        state: where to start or go on; its model is on any device, and the batches follow it there.
-        objective, plan: what each parameter follows, how long and how fast.
-        images: grey levels as bytes, shape (n, pixels).
-        seed: of the order of the images, their binarisation and the latents.
         compiled: whether `torch.compile` makes one function of the step. It needs a C++ compiler or CUDA, changes
             the rounding, and forgets what else this process compiled.
         vectors: of how many bits the vectors of a compiled step are, where a processor has AVX: 256 on every one, or
             512 on some. None takes the widest. Sums over other vectors round otherwise.
-
-    Raises:
-        NonFiniteLossError: if a term of the ELBO is not finite.
-        ValueError: if there are fewer images than a batch holds.
-
-    Example:
-        >>> from condkl.objectives import full
-        >>> model, images = HierarchicalVAE(latents=(2, 3), hidden=8, pixels=9), torch.zeros(8, 9, dtype=torch.uint8)
-        >>> state, plan = State.start(model), TrainingConfig(steps=4, batch_size=4, every=2)
-        >>> [state.step for state in windows(state, full, images, plan, seed=0)]
-        [2, 4]
     """
     if len(images) < plan.batch_size:
         raise ValueError(f"images: expected at least batch_size={plan.batch_size} images, got {len(images)}.")
@@ -170,9 +135,8 @@ def summary(terms: Terms) -> dict[str, float]:
 def gradient_record(model: HierarchicalVAE, x: Tensor, generator: torch.Generator) -> dict[str, float]:
     """What pulls on theta at this batch, x of shape (n, pixels).
 
-    The norms `norm_R`, `norm_A` and `norm_C` of the gradients of the mean terms, the cosines `cos_RA`, `cos_RC` and
-    `cos_AC` between them, and `gain_modified`, the first-order change of the batch ELBO along theta's direction under
-    eq. (9).
+    The norms `norm_R`, … of the gradients of the mean terms, the cosines `cos_RA`, … between them, and `gain_modified`,
+    the first-order change of the batch ELBO along theta's direction under eq. (9).
     """
     pulls = term_gradients(model, x, generator)
     norms = {f"norm_{name}": value for name, value in pulls.norms().items()}
@@ -193,7 +157,9 @@ def _window(
     dtype = state.first[0].dtype
     noise = [torch.randn(*shape, n, generator=generator, device=device, dtype=dtype) for n in model.latents]
     weight = torch.tensor(objective.weight(todo.start / plan.steps), dtype=dtype, device=device)
-    rates = torch.tensor([_rates(plan, n) for n in todo], dtype=dtype, device=device)
+    # Adam's step size with the correction of the first moment, and the correction of the second one's root.
+    pairs = [(plan.rate(n / plan.steps) / (1 - _BETA1 ** (n + 1)), 1 / math.sqrt(1 - _BETA2 ** (n + 1))) for n in todo]
+    rates = torch.tensor(pairs, dtype=dtype, device=device)
     log = torch.zeros(len(todo), 2 + len(model.latents), dtype=dtype, device=device)
     for i in range(len(todo)):
         step(bits[i], [e[i] for e in noise], weight, rates[i], log[i])
@@ -236,12 +202,6 @@ def _compiled(step: Callable[..., None], device: torch.device, vectors: int | No
     return torch.compile(step, fullgraph=True, dynamic=False, options=options)
 
 
-def _rates(plan: TrainingConfig, step: int) -> tuple[float, float]:
-    """Adam's step size with the correction of the first moment, and the correction of the second one's root."""
-    rate = plan.rate(step / plan.steps)
-    return rate / (1 - _BETA1 ** (step + 1)), 1 / math.sqrt(1 - _BETA2 ** (step + 1))
-
-
 def _columns(terms: Terms) -> Tensor:
     """Means over the images of elbo, R, A and each C_l, shape (2 + L,)."""
     return torch.cat([torch.stack([terms.elbo, terms.R, terms.A]).mean(-1), terms.C.mean(0)])
@@ -254,8 +214,7 @@ def _named(columns: Tensor) -> dict[str, float]:
 
 
 def _stop_at_non_finite(log: Tensor, start: int) -> None:
-    bad = ~log.isfinite()
-    if bool(bad.any()):
+    if bool((bad := ~log.isfinite()).any()):
         i = int(bad.any(1).int().argmax())
         names = ["elbo", "R", "A", *(f"C{k}" for k in range(1, log.shape[1] - 2))]
         culprit = bad[i].nonzero().flatten().tolist()[:2][-1]  # a term, or only their sum

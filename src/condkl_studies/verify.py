@@ -12,6 +12,7 @@ from condkl_studies.engine import commit, machine
 from condkl_studies.files import PARTIAL, write_json
 from condkl_studies.plans import Study
 from condkl_studies.replay import Replay
+from condkl_studies.store import RunResult
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,8 @@ class Repeated:
 class Verification:
     """What the last verification without a problem found.
 
-    Attributes:
-        passed: when it ended, UTC, as ISO 8601.
-        commit: of the repository, or None outside one.
-        machine: its kind, as `engine.machine` gives it.
-        records, seals: how many were checked, and `store.seals` of them, for each study.
-        replays: the first windows that were trained again.
+    It `passed` at that time, UTC, as ISO 8601, and at that `commit`, None outside a repository. `records` says how many
+    were checked, and `seals` their `store.seals`, for each study; `replays` are the first windows trained again.
     """
 
     passed: str
@@ -51,22 +48,22 @@ class Verification:
         return [name for name in names if self.seals.get(name, nothing) != now.get(name, nothing)]
 
 
-def problems(studies: Mapping[str, Study]) -> list[str]:
-    """What is wrong with the records, a line for each: missing (by right in an open study), broken, or of no study."""
-    found = []
+def checked(studies: Mapping[str, Study]) -> tuple[list[RunResult], list[str]]:
+    """The whole records, and a line for each that is broken, of no study, or missing from a study that is not open."""
+    whole, problems = [], []
     for name, study in studies.items():
         for config in store.recorded(name, study.configs) if study.open else study.configs:
             try:
-                store.read(name, config)
+                whole.append(store.read(name, config))
             except store.RecordError as error:
-                found.append(str(error))
+                problems.append(str(error))
     known = {store.record_folder(name, config) for name, study in studies.items() for config in study.configs}
     for folder in sorted(store.runs_folder().glob("*/*")):
         if folder.name.startswith(PARTIAL):
-            found.append(f"{folder}: a half-written record. Delete it, and run the study.")
+            problems.append(f"{folder}: a half-written record. Delete it, and run the study.")
         elif folder.is_dir() and folder not in known:
-            found.append(f"{folder}: a record of no run of any study. Delete it, or add its config to a study.")
-    return found
+            problems.append(f"{folder}: a record of no run of any study. Delete it, or add its config to a study.")
+    return whole, problems
 
 
 def verified_file() -> Path:
@@ -100,6 +97,5 @@ def last_verification() -> Verification | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise store.RecordError(
-            f"{verified_file()}: truncated or altered ({error!r}). Delete it, and run `make verify`."
-        ) from error
+        how = f"truncated or altered ({error!r}). Delete it, and run `make verify`."
+        raise store.RecordError(f"{verified_file()}: {how}") from error

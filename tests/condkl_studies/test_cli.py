@@ -126,7 +126,7 @@ def test_a_broken_record_stops_run_status_and_export_and_fails_verify(command, r
 
 def test_a_replay_that_fails_fails_verify(command, recorded, results, planned, monkeypatch):
     planned(tiny=STUDY)
-    monkeypatch.setattr("condkl_studies.replay.metrics_table", lambda state: results[1].metrics)
+    monkeypatch.setattr("condkl_studies.replay.first_window", lambda *_: results[1].metrics.head(1))
     status, out, _ = command("verify", "--replays", "1")
     assert status == 1
     assert "FAILED: tiny" in out

@@ -76,8 +76,8 @@ def test_a_lone_seed_has_no_spread_and_is_drawn_on_its_own_machine_only(records,
     assert {found.config.objective for found in replay_sample([*lone, records[2]], 3, seed=0)} == {"full"}
 
 
-@pytest.mark.parametrize(("found", "compiler"), [(False, None), (True, False)], ids=["none found", "eager"])
-def test_a_compiled_record_is_replayed_without_a_compiler_but_not_to_the_bit(found, compiler, records, monkeypatch):
+@pytest.mark.parametrize(("found", "eager"), [(False, False), (True, True)], ids=["none found", "eager"])
+def test_a_compiled_record_is_replayed_without_a_compiler_but_not_to_the_bit(found, eager, records, monkeypatch):
     asked = []
 
     def spy(config, state, compiled):
@@ -87,7 +87,7 @@ def test_a_compiled_record_is_replayed_without_a_compiler_but_not_to_the_bit(fou
     seeds = [replace(records[i], provenance=records[i].provenance | {"compiled": True}) for i in FULL]
     monkeypatch.setattr(replay_module, "compiler_found", lambda: found)
     monkeypatch.setattr(replay_module, "trained", spy)
-    again = replay(seeds[0], seeds, compiler)
+    again = replay(seeds[0], seeds, eager)
     assert (again.bits, again.passed, asked) == (None, True, [False])
 
 

@@ -14,8 +14,8 @@ from scipy import stats
 from condkl_studies import plans, store
 from condkl_studies.config import RunConfig
 from condkl_studies.plans import EPOCH, Study
-from condkl_studies.records import RunResult
 from condkl_studies.results import Interval, bands, curves, differences, frame, interval, minus, paired, where
+from condkl_studies.store import RunResult
 
 RECORDED = store.record_folder("main", plans.study("main").configs[0])
 BASE = RunConfig("full", skip=False, seed=0, steps=3 * EPOCH, every=EPOCH, likelihood_images=2, likelihood_samples=1)

@@ -79,7 +79,7 @@ def test_a_process_killed_while_it_writes_leaves_no_record(death, results, proce
     with pytest.raises(RecordError, match="no record of the run"):
         read("tiny", TINY)
     (partial,) = (store.runs_folder() / "tiny").iterdir()
-    named = [line for line in verify.problems({"tiny": plan(TINY)}) if "half-written" in line]
+    named = [line for line in verify.checked({"tiny": plan(TINY)})[1] if "half-written" in line]
     assert [line.startswith(str(partial)) for line in named] == [True]
     half = contents(partial)
     store.write("tiny", results[0])  # the half-written one is neither used nor in the way
@@ -148,7 +148,7 @@ BREAKS = {
 def test_a_broken_record_is_named_refused_and_left_alone(kind, recorded, results):
     folder = recorded / TINY.id
     BREAKS[kind](folder)
-    found = verify.problems({"tiny": plan(*STUDY)})
+    found = verify.checked({"tiny": plan(*STUDY)})[1]
     assert len(found) == 1
     assert str(folder) in found[0]
     before = everything(recorded)
@@ -184,19 +184,19 @@ def test_a_record_of_another_protocol_is_refused(results, monkeypatch):
 
 def test_a_missing_run_is_named_by_verify(recorded):
     shutil.rmtree(recorded / TINY.id)
-    (line,) = verify.problems({"tiny": plan(*STUDY)})
+    (line,) = verify.checked({"tiny": plan(*STUDY)})[1]
     assert str(recorded / TINY.id) in line
     assert "no record" in line
 
 
 def test_a_record_of_no_study_is_named_by_verify(recorded, results):
     other = store.write("others", results[0])
-    rest = [line for line in verify.problems({"tiny": plan(*STUDY[1:])}) if "no run of any study" in line]
+    rest = [line for line in verify.checked({"tiny": plan(*STUDY[1:])})[1] if "no run of any study" in line]
     assert [line.split(":")[0] for line in rest] == [str(other), str(recorded / TINY.id)]
 
 
 def test_whole_records_are_no_problem(recorded):
-    assert verify.problems({"tiny": plan(*STUDY)}) == []
+    assert verify.checked({"tiny": plan(*STUDY)})[1] == []
 
 
 def test_nothing_is_unpickled():

@@ -40,9 +40,9 @@ def stripes(n=200):
     return torch.where(half == left, 240, 15).to(torch.uint8)
 
 
-def train(objective=full, steps=12, seed=3, model=None, progress=False, label="training", **options):
+def train(objective=full, steps=12, seed=3, model=None, progress=False, **options):
     plan = TrainingConfig(steps, **{"batch_size": 20, "every": 5} | options)
-    return fit(model or make(), objective, stripes(), plan, seed, progress, label)
+    return fit(model or make(), objective, stripes(), plan, seed, progress)
 
 
 def elbos(model):
@@ -377,10 +377,10 @@ def test_plans_that_make_no_sense_are_refused(arguments, message):
         TrainingConfig(**{"steps": 10, "every": 5} | arguments)
 
 
-def test_a_progress_bar_shows_the_label(capsys):
-    train(progress=True, label="a run")
+def test_a_progress_bar_says_what_goes_on(capsys):
+    train(progress=True)
     shown = capsys.readouterr().err
-    assert "a run" in shown
+    assert "training" in shown
     assert "12/12" in shown
 
 

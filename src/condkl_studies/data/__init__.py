@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from condkl import _modules
-from condkl_studies.randomness import generator as seeded
 
 
 def names() -> list[str]:
@@ -22,10 +21,6 @@ def load(name: str, split: str) -> Tensor:
     """The images of a split, "train", "validation" or "test", of a data set: bytes, shape (n, pixels).
 
     A ValueError says that there is no such name or split, a DataError that a file is missing, truncated or altered.
-
-    Example:
-        >>> load("tight", "test").shape
-        torch.Size([10000, 64])
     """
     found: Tensor = module(name).images(split)
     return found
@@ -41,11 +36,8 @@ def module(name: str) -> ModuleType:
 def binarise(images: Tensor, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """Draw each pixel anew: 1 with probability grey level / 255, else 0 (stochastic binarisation).
 
-    The images are bytes of any shape, and the generator is on their device. The result, 0 and 1, has their shape and
-    the given dtype, which is bytes where many batches are drawn ahead.
-
-    Raises:
-        TypeError: if `images` are not bytes.
+    The images are bytes of any shape, else it is a TypeError, and the generator is on their device. The result, 0 and
+    1, has their shape and the given dtype, which is bytes where many batches are drawn ahead.
 
     Example:
         >>> binarise(torch.tensor([0, 255], dtype=torch.uint8), torch.Generator().manual_seed(0))
@@ -60,4 +52,4 @@ def binarise(images: Tensor, generator: torch.Generator, dtype: torch.dtype = to
 
 def binarise_once(images: Tensor, seed: int = 0) -> Tensor:
     """Binarise with one fixed draw, the same at every call (static binarisation). Shapes as for `binarise`."""
-    return binarise(images, seeded(seed, images.device))
+    return binarise(images, torch.Generator(images.device).manual_seed(seed))

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from condkl_studies.files import DataError, data_folder
 
-# 0x08 in the third byte of an IDX magic number means unsigned bytes; the fourth byte counts the dimensions.
-_UNSIGNED_BYTES = 8
 _VALIDATION = 10_000
 _FILES = {"train": "train", "validation": "train", "test": "t10k"}
 
@@ -30,20 +28,11 @@ class Digits:
 def mnist(split: str, folder: Path | None = None) -> Digits:
     """Read a split of MNIST: the first 50,000 training images, the last 10,000 of them, or the 10,000 test images.
 
-    The splits are "train", "validation" and "test". The four gzipped IDX files and SHA256SUMS are in `folder`, which is
-    `data_folder() / "mnist"` if None.
-
-    Raises:
-        ValueError: if the split is unknown.
-        DataError: if a file is missing, truncated or altered.
+    The splits are "train", "validation" and "test"; another is a ValueError. The four gzipped IDX files and SHA256SUMS
+    are in `folder`, which is `data_folder() / "mnist"` if None; a DataError if one is missing, truncated or altered.
 
     Source:
         LeCun, Cortes & Burges, the MNIST database of handwritten digits.
-
-    Example:
-        >>> digits = mnist("test")
-        >>> digits.images.shape, int(digits.labels[0])
-        (torch.Size([10000, 784]), 7)
     """
     if split not in _FILES:
         raise ValueError(f"split: expected one of {', '.join(_FILES)}, got {split!r}.")
@@ -64,8 +53,8 @@ def _verified(folder: Path, name: str) -> Tensor:
     path, sums = folder / name, folder / "SHA256SUMS"
     if not sums.is_file():
         raise _damaged(sums, "missing")
-    lines = [line.split() for line in sums.read_text().splitlines()]
-    expected = {words[1]: words[0] for words in lines if len(words) == 2}.get(name)
+    lines = map(str.split, sums.read_text().splitlines())
+    expected = next((words[0] for words in lines if words[1:] == [name]), None)
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -81,7 +70,8 @@ def _verified(folder: Path, name: str) -> Tensor:
 
 
 def _parse_idx(path: Path, content: bytes) -> Tensor:
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTES:
+    # 0x08 in the third byte of an IDX magic number means unsigned bytes; the fourth byte counts the dimensions.
+    if len(content) < 4 or not content.startswith(b"\0\0\x08"):
         raise _damaged(path, "not an IDX file of unsigned bytes")
     start = 4 + 4 * content[3]
     shape = tuple(np.frombuffer(content[4:start], dtype=">u4").tolist())

@@ -35,16 +35,9 @@ BASE = RunConfig(
 
 @dataclass(frozen=True)
 class Study:
-    """Runs that answer a question together.
+    """Runs that answer a question together; what they are for is a sentence in Markdown.
 
-    Attributes:
-        about: what they are for, a sentence in Markdown.
-        configs: the runs.
-        open: whether its runs are still being trained, so that a record that is not there yet is no fault.
-
-    Example:
-        >>> len(study("main").configs), study("main").steps
-        (45, 900000)
+    While a study is `open`, its runs are still being trained, so that a record that is not there yet is no fault.
     """
 
     about: str
@@ -73,12 +66,7 @@ def studies() -> dict[str, Study]:
 
 
 def study(name: str) -> Study:
-    """The study of that name; a ValueError that lists the known ones if there is none.
-
-    Example:
-        >>> {config.data for config in study("controlled").configs} == {"tight", "loose", "crossed"}
-        True
-    """
+    """The study of that name; a ValueError that lists the known ones if there is none."""
     if module := _modules.module(__name__, name):
         found: Study = module.STUDY
         return found
