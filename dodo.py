@@ -28,10 +28,10 @@ BUILD = BOOK / "_build"
 EXECUTED, SITE = BUILD / "executed", BUILD / "html"
 RUNNING = Path(".cache/running")  # not under _build, where nbmake refuses to look
 NBMAKE = ["--nbmake", "--overwrite", "--nbmake-kernel=kernel-of-this-book", "--nbmake-timeout=600"]
+# jupyter-book has no `python -m`.
 JUPYTER_BOOK = ["-c", "from jupyter_book.cli.main import main; main()", "build", "-q", "-W", "-n", "--keep-going"]
-
-
 SHOWN: dict[str, Any] = {"io": {"capture": False}}  # what a task prints
+LAST = "status"  # a chapter that tells how long the others took, and reads them executed
 
 
 class Reporter(ErrorOnlyReporter):  # type: ignore[misc]
@@ -65,27 +65,19 @@ except Timeout:
     print("waiting for another build in this folder", flush=True)
     LOCK.acquire()
 
-
-def chapters() -> Iterator[str]:
-    """Name the notebooks of the book, without suffix; say which notebooks are none of it, as JupyterLab leaves some."""
-    toc = {name.removesuffix(".ipynb") for name in parse_toc_yaml(BOOK / "_toc.yml")}
-    for page in (page for page in PAGES if page.suffix == ".ipynb"):
-        name = page.relative_to(BOOK).with_suffix("").as_posix()
-        if name in toc:
-            yield name
-        elif "/_" not in f"/{name}":
-            print(f"{page} is in no _toc.yml, so it is left out: add it there, or delete it", flush=True)
-
-
 # Hidden files are what tools left in the book, and are not found.
 FOUND = [Path(name) for name in sorted(iglob("book/**", recursive=True)) if os.path.isfile(name)]
 PAGES = [page for page in FOUND if not {"_build", "__pycache__"}.intersection(page.parts)]
 PROSE = [page for page in PAGES if page.suffix != ".ipynb"]
-CHAPTERS = list(chapters())
+NOTEBOOKS = [page.relative_to(BOOK).with_suffix("").as_posix() for page in PAGES if page.suffix == ".ipynb"]
+TOC = {name.removesuffix(".ipynb") for name in parse_toc_yaml(BOOK / "_toc.yml")}
+CHAPTERS = [name for name in NOTEBOOKS if name in TOC]
+for name in NOTEBOOKS:  # JupyterLab leaves some that are no chapter
+    if name not in TOC and "/_" not in f"/{name}":
+        print(f"{BOOK / name}.ipynb is in no _toc.yml, so it is left out: add it there, or delete it", flush=True)
 ENVIRONMENT = records.environment()
 STATE = records.surroundings()
 SITE_STATE = [*STATE, *map(str, PROSE), *CHAPTERS]
-LAST = "status"  # a chapter that tells how long the others took, and reads them executed
 
 
 def copied(copies: dict[Path, Path]) -> records.Inputs:
@@ -118,11 +110,8 @@ def execute(name: str) -> TaskFailed | None:
 
 
 def build() -> TaskFailed | None:
-    """Build the site, whole or not at all.
-
-    Sphinx's own increments leave stale sidebars, glued numbers and removed pages behind, and forget the warnings of the
-    failed build before; a whole build takes seconds. jupyter-book has no `python -m`.
-    """
+    """Build the site, whole or not at all, in seconds."""
+    # Sphinx's own increments leave stale sidebars, glued numbers and removed pages, and forget the warnings before.
     source, environment = BUILD / "source", ENVIRONMENT | {"BOOK_TRACE": records.forget("site")}
     for folder in (SITE, source, BUILD / "sphinx"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -155,8 +144,5 @@ def task_site() -> dict[str, Any]:
 
 def task_book() -> dict[str, Any]:
     """Say where the site is, and how long it took."""
-
-    def show() -> None:
-        print(f"{SITE / 'index.html'} ({time.monotonic() - START:.0f} s)", flush=True)
-
-    return SHOWN | {"actions": [show], "task_dep": ["site"]}
+    say = [lambda: print(f"{SITE / 'index.html'} ({time.monotonic() - START:.0f} s)")]
+    return SHOWN | {"actions": say, "task_dep": ["site"]}

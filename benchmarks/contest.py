@@ -15,13 +15,13 @@ from benchmarks.problem import Problem
 from benchmarks.workers import Turn, Worker
 
 STANDARD_ERRORS = 4.5  # by which the losses of two contestants may differ
-_WARM_UP = 20  # steps, where a single one is the unit
+_WARM_UP = 20  # steps; who takes whole windows takes one
 
 Crews = dict[str, list[Worker]]  # the workers of each contestant, by its name
 
 
 class UnfairError(RuntimeError):
-    """Contestants do not train the same model on the same loss; their speeds are not to be compared."""
+    """Contestants do not train the same model on the same loss, so their speeds say nothing."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,12 @@ class Lap:
 
 @contextmanager
 def crews(entries: Mapping[str, Entry], problem: Problem, cores: Sequence[int]) -> Iterator[Crews]:
-    """A worker on each of the cores for each contestant, ready to be asked; they end with the context."""
+    """A worker on each of the cores for each contestant, to be asked at once; they end with the context."""
     with ExitStack() as stack:
-        made = {
-            name: [stack.enter_context(closing(Worker(entry, seed, core))) for seed, core in enumerate(cores)]
-            for name, entry in entries.items()
+        yield {
+            name: [stack.enter_context(closing(Worker(entry, problem, seed, core))) for seed, core in enumerate(cores)]
+            for name, entry in tqdm(entries.items(), desc="starting", unit="contestant")
         }
-        for workers in tqdm(made.values(), desc="starting", unit="contestant"):
-            together(workers, "make", problem)
-        yield made
 
 
 def together(workers: Sequence[Worker], method: str, *arguments: Any) -> list[Any]:
@@ -62,10 +59,7 @@ def together(workers: Sequence[Worker], method: str, *arguments: Any) -> list[An
 
 
 def compare_losses(made: Crews, problem: Problem, draws: int) -> pd.DataFrame:
-    """The loss of every contestant at its weights on the same batch, each at its own draws of the latents.
-
-    For each name `loss`, the mean in nats an image over the draws, and `standard_error`. Yardsticks are left out.
-    """
+    """For who trains, `loss`, nats an image on the same batch, mean over its own draws, and its `standard_error`."""
     asked = tqdm(made.items(), desc="losses", unit="contestant")
     values = {name: together(workers[:1], "losses", problem.batch, draws)[0] for name, workers in asked}
     found = pd.DataFrame({name: column for name, column in values.items() if len(column)})
@@ -80,8 +74,7 @@ def check_losses(table: pd.DataFrame) -> None:
         if not gap <= STANDARD_ERRORS * error:  # so that NaN fails too
             raise UnfairError(
                 f"{one} and {other}: losses {table.loss[one]:.3f} and {table.loss[other]:.3f} nats differ by "
-                f"{gap / error:.1f} standard errors, allowed are {STANDARD_ERRORS}. They do not train the same "
-                "model on the same loss, so their speeds say nothing."
+                f"{gap / error:.1f} standard errors, allowed are {STANDARD_ERRORS}: their speeds say nothing"
             )
 
 
@@ -91,22 +84,19 @@ def check_training(before: pd.DataFrame, after: pd.DataFrame) -> None:
         fall = before.loss[name] - after.loss[name]
         if not fall > STANDARD_ERRORS * math.hypot(before.standard_error[name], after.standard_error[name]):
             raise UnfairError(
-                f"{name}: its loss went from {before.loss[name]:.3f} to {after.loss[name]:.3f} nats in its laps. It "
-                "does not train, so its speed says nothing."
+                f"{name}: its loss went from {before.loss[name]:.3f} to {after.loss[name]:.3f} nats in its laps: "
+                "it does not train, so its speed says nothing"
             )
 
 
-def warm_up(made: Crews, entries: Mapping[str, Entry], problem: Problem) -> None:
+def warm_up(made: Crews) -> None:
     """Have every worker compile what it compiles, and take its first steps."""
-    for name, workers in tqdm(made.items(), desc="warming up", unit="contestant"):
-        together(workers, "advance", problem.window if entries[name].windowed else min(_WARM_UP, problem.window))
+    for workers in tqdm(made.values(), desc="warming up", unit="contestant"):
+        together(workers, "advance", _WARM_UP)
 
 
 def race(made: Crews, rounds: int, steps: int) -> list[Lap]:
-    """Every contestant's laps: in each round all of them in one worker, then all of them in all their workers.
-
-    While one trains, the others wait. Each round begins with the next contestant: none has the same place in all.
-    """
+    """In each round a lap of each with one worker, then with all; the others wait, and the first one changes."""
     names, sizes = list(made), [1, max(map(len, made.values()))]
     turns = tqdm(list(itertools.product(range(rounds), sizes, range(len(names)))), "laps", unit="lap")
     rotated = ((at, size, names[(at + place) % len(names)]) for at, size, place in turns)

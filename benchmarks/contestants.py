@@ -1,9 +1,9 @@
 """Who takes part: names, what each needs, and the classes that are loaded in the workers alone."""
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pkgutil import resolve_name
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,10 +18,7 @@ class Contestant(Protocol):
         """Train for that many steps, or for whole windows until they are done; return when the last one is."""
 
     def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
-        """The loss it trains on at its weights, on bytes of 0 and 1, shape (n, pixels), at draws of the latents.
-
-        It is the negative ELBO in nats, mean over the images, shape (draws,); empty for a yardstick.
-        """
+        """The negative ELBO it trains on, nats an image, for bytes of 0 and 1; shape (draws,), a yardstick's (0,)."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +29,11 @@ class Entry:
     target: str  # its class, "module:name"
     package: str = ""  # what it needs beyond this library's dependencies, as pip names it
     module: str = ""  # and as Python does
-    windowed: bool = False  # whether it takes a whole window at once, so that a window is what warms it up
     options: Mapping[str, Any] = field(default_factory=dict)  # further arguments of its class
 
     def make(self, problem: Problem, seed: int) -> Contestant:
         """The contestant itself; imports what it needs."""
-        module, name = self.target.split(":")
-        made: Contestant = getattr(importlib.import_module(module), name)(problem, seed, **self.options)
+        made: Contestant = resolve_name(self.target)(problem, seed, **self.options)
         return made
 
     def missing(self) -> str:
@@ -53,12 +48,12 @@ class Entry:
 OURS, EAGER, PYRO, YARDSTICK = "ours", "eager", "pyro", "sgemm"
 
 CONTESTANTS: dict[str, Entry] = {
-    OURS: Entry("condkl, compiled", "benchmarks.ours:Ours", windowed=True, options={"compiled": True}),
-    "uncompiled": Entry("condkl, not compiled", "benchmarks.ours:Ours", windowed=True),
+    OURS: Entry("condkl, compiled", "benchmarks.ours:Ours", options={"compiled": True}),
+    "uncompiled": Entry("condkl, not compiled", "benchmarks.ours:Ours"),
     EAGER: Entry("plain PyTorch", "benchmarks.torch_steps:Eager"),
     PYRO: Entry("Pyro", "benchmarks.pyro_steps:Pyro", "pyro-ppl", "pyro"),
     "numpyro": Entry("NumPyro", "benchmarks.numpyro_steps:NumPyro", "numpyro", "numpyro"),
     "jax": Entry("JAX, jitted step", "benchmarks.jax_steps:JaxStep", "jax", "jax"),
-    "scan": Entry("JAX, scan over a window", "benchmarks.jax_steps:JaxScan", "jax", "jax", windowed=True),
+    "scan": Entry("JAX, scan over a window", "benchmarks.jax_steps:JaxScan", "jax", "jax"),
     YARDSTICK: Entry("sgemm alone (yardstick)", "benchmarks.torch_steps:Sgemm"),
 }

@@ -87,10 +87,8 @@ def orders(n: int, batch_size: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def network(problem: Problem, name: str) -> Any:
-    """The weights of a network from `NETWORKS`: the parts of the first matrix, its bias, and the other two layers.
-
-    Arrays of numpy: a step that takes over the memory of its arguments copies them first.
-    """
+    """A network from `NETWORKS` in numpy: the parts of the first matrix, its bias, and the other two layers."""
+    # Of numpy, since a step takes over the memory of its arguments: it copies these first.
     (_, bias), *rest = layers(problem, name)
     parts = [np.ascontiguousarray(matrix.T) for matrix in first_parts(problem, name)]
     return parts, bias, [(np.ascontiguousarray(matrix.T), b) for matrix, b in rest]

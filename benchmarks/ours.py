@@ -34,10 +34,8 @@ class Ours:
             next(self._windows)
 
     def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
-        """The loss that the step itself records, on windows of one step that is too short to move a weight.
-
-        Pixels of 0 and 255 are binarised to themselves, and a batch as large as the data set is the data set.
-        """
+        """The loss that the step itself records, on windows of one step that is too short to move a weight."""
+        # Pixels of 0 and 255 are binarised to themselves, and a batch as large as the data set is the data set.
         state = State.start(copy.deepcopy(self._state.model))
         plan = TrainingConfig(draws, len(bits), learning_rate=1e-30, every=1)
         for _ in windows(state, full, torch.from_numpy(bits * np.uint8(255)), plan, self._seed, self._compiled):

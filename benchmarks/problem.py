@@ -1,7 +1,4 @@
-"""What every contestant trains: one model from the same first weights, on the same images.
-
-Only making the problem takes torch, so that contestants without it start without it.
-"""
+"""What every contestant trains: one model from the same first weights. Only making it takes torch."""
 
 import re
 from dataclasses import dataclass
@@ -65,11 +62,8 @@ def layers(problem: Problem, network: str) -> list[Layer]:
 
 
 def flops_per_step(problem: Problem) -> int:
-    """Floating-point operations in the matrix products of a step: a multiplication and an addition each.
-
-    Every weight takes part in one product forward, one for its own gradient and, unless it multiplies the image, one
-    for the gradient of its input.
-    """
+    """Floating-point operations in the matrix products of a step: a multiplication and an addition each."""
+    # Every weight is in a product forward, one for its gradient, and one for that of its input unless that is an image.
     matrices = [value for value in problem.weights.values() if value.ndim == 2]
     on_images = [first_parts(problem, name)[0] for name in ("q_v", "q_u")]
     return 2 * problem.batch_size * (3 * sum(m.size for m in matrices) - sum(m.size for m in on_images))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from benchmarks.contestants import Entry
+from benchmarks.problem import Problem
 
 ONE_THREAD = {f"{name}_THREADS": "1" for name in ("OMP_NUM", "MKL_NUM", "OPENBLAS_NUM", "TORCHINDUCTOR_COMPILE")} | {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
@@ -34,22 +35,22 @@ class Turn(NamedTuple):
 class Worker:
     """A contestant in a process of its own, tied to one core; `seed` is that of its randomness."""
 
-    def __init__(self, entry: Entry, seed: int, core: int) -> None:
+    def __init__(self, entry: Entry, problem: Problem, seed: int, core: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._label = entry.label
         self._connection, other = context.Pipe()
-        self._process = context.Process(target=serve, args=(other, entry, seed, core), daemon=True)
+        self._process = context.Process(target=serve, args=(other, entry, problem, seed, core), daemon=True)
         with patch.dict(os.environ, ONE_THREAD):  # read when a library is imported: before any code of ours runs
             self._process.start()
         other.close()
 
     def ask(self, method: str, *arguments: Any) -> None:
-        """Have something done: "make" the contestant, with the problem, and then its `advance` and `losses`."""
+        """Have the contestant's `advance` or `losses` called."""
         with suppress(BrokenPipeError):  # a process that died is the business of `answer`
             self._connection.send((method, arguments))
 
     def answer(self) -> Any:
-        """Wait for the oldest result: None after "make", a `Turn` after "advance", an array after "losses"."""
+        """Wait for the oldest result: a `Turn` after "advance", an array after "losses"."""
         try:
             error, value = self._connection.recv()
         except (EOFError, ConnectionResetError):
@@ -66,15 +67,13 @@ class Worker:
         self._process.join()
 
 
-def serve(connection: Connection, entry: Entry, seed: int, core: int) -> None:
-    """Answer what comes through `connection` until it closes. Runs in the worker's process."""
+def serve(connection: Connection, entry: Entry, problem: Problem, seed: int, core: int) -> None:
+    """Make the contestant, and answer what comes through `connection` until it closes. Runs in the worker's process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends the workers
     for task in os.listdir("/proc/self/task"):  # threads made from here on stay on the core of the one that makes them
         os.sched_setaffinity(int(task), {core})
     try:
-        _, (problem,) = connection.recv()
         contestant = entry.make(problem, seed)
-        connection.send(("", None))
         while True:
             method, arguments = connection.recv()
             start, cpu = time.perf_counter(), time.process_time()

@@ -17,6 +17,7 @@ SETTINGS = os.path.join(ROOT, ".cache", "settings")
 OWN = re.compile("PYTHON(?!NOUSERSITE|USERBASE)|PYTEST|PYDEVD|JUPYTER|IPYTHON|MPL|MATPLOTLIB|SOURCE_DATE_EPOCH")
 
 Inputs = dict[str, str | None]
+_now = functools.cache(digest)  # many chapters read the same files
 
 
 def surroundings() -> list[str]:
@@ -27,11 +28,9 @@ def surroundings() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a build, without the reader's own settings.
-
-    The own library stands before one that is installed: an environment may belong to another copy of the project.
-    """
+    """Return the environment of a build, without the reader's own settings."""
     kept = {name: value for name, value in os.environ.items() if not OWN.match(name)}
+    # The own library stands before one that is installed: an environment may belong to another copy of the project.
     paths = [os.path.join(ROOT, "tools", "trace"), os.path.join(ROOT, "src"), os.environ.get("PYTHONPATH")]
     return kept | {
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
@@ -52,25 +51,17 @@ def forget(name: str) -> str:
 
 
 def keep(name: str, target: Path, inputs: Inputs, state: list[str]) -> None:
-    """Record that `target` was built from those inputs and what was traced. The record gets its name when it is whole.
-
-    What was read twice and differed counts as changed since.
-    """
+    """Record that `target` was built from those inputs and what was traced; a record of that name is always whole."""
     found: Inputs = {}
     for line in (RECORDS / f"{name}.trace").read_text("ascii").splitlines():
         kind, path, value = json.loads(line)
+        # What was read twice and differed counts as changed since.
         if found.setdefault(f"{kind} {path}", value) != value:
             found[f"{kind} {path}"] = "changed during the build"
     record = {"target": digest("content", str(target)), "state": state, "inputs": found | inputs}
     partial = RECORDS / f"{name}.partial"
     partial.write_text(json.dumps(record, indent=1))
     partial.replace(RECORDS / f"{name}.json")
-
-
-@functools.cache
-def _now(of: str) -> str | None:
-    kind, name = of.split(" ", 1)
-    return digest(kind, os.path.join(ROOT, name))
 
 
 def fresh(name: str, target: Path, state: list[str]) -> bool:
@@ -81,4 +72,4 @@ def fresh(name: str, target: Path, state: list[str]) -> bool:
         return False
     if record["state"] != state or record["target"] is None or record["target"] != digest("content", str(target)):
         return False
-    return all(_now(of) == value for of, value in record["inputs"].items())
+    return all(_now(*of.split(" ", 1)) == value for of, value in record["inputs"].items())

@@ -22,6 +22,7 @@ ROOTS = ROOT, os.path.realpath(os.path.expanduser(os.environ.get("CONDKL_DATA") 
 SKIPPED = re.compile(
     r"(^|/)(\.\.|\.venv|\.git|\.cache|_build(?!/executed/)|node_modules|site-packages|[^/]*\.(egg|dist)-info)(/|$)"
 )
+NEW = os.O_CREAT | os.O_EXCL  # a file that must not be there before
 
 
 def digest(kind: str, path: str) -> str | None:
@@ -53,13 +54,6 @@ def key(path: str) -> str | None:
     return None
 
 
-def reads(mode: str | None, flags: int) -> bool:
-    """Whether a file so opened can give what was in it before."""
-    if mode is not None:
-        return "r" in mode or ("a" in mode and "+" in mode)
-    return not flags & (os.O_WRONLY | os.O_TRUNC) and not (flags & os.O_CREAT and flags & os.O_EXCL)
-
-
 def install(trace: str) -> None:
     """Write what this process reads from now on to the file `trace`."""
     seen: set[tuple[str, str]] = set()
@@ -85,7 +79,8 @@ def install(trace: str) -> None:
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
-            if reads(arguments[1], arguments[2]):
+            # Whether the file, so opened, can give what was in it before.
+            if not arguments[2] & (os.O_WRONLY | os.O_TRUNC) and arguments[2] & NEW != NEW:
                 note("content", arguments[0])
         # To find one module, an import lists the folder: the modules beside it are no matter.
         elif event in ("os.listdir", "os.scandir") and not str(sys._getframe(1).f_globals.get("__name__")).startswith(
