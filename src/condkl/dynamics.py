@@ -241,8 +241,8 @@ class _Flat:
         return torch.autograd.functional.jacobian(self.field, torch.as_tensor(z).to(self.start)).double().numpy()
 
     def solve(self, until: float, **options: Any) -> Any:
-        start, tolerances = self.start.double().numpy(), {"rtol": 1e-8, "atol": 1e-8}
-        descent = solve_ivp(lambda _, z: -self.values(z), (0.0, until), start, "Radau", **tolerances, **options)
+        start, span = self.start.double().numpy(), (0.0, until)
+        descent = solve_ivp(lambda _, z: -self.values(z), span, start, "Radau", rtol=1e-8, atol=1e-8, **options)
         if not descent.success:
             raise RuntimeError(f"field: cannot be followed beyond time {descent.t[-1]:.3g}. {descent.message}")
         return descent

@@ -28,11 +28,9 @@ class Posterior(NamedTuple):
 def tilted_posterior(log_p: Tensor, c: Tensor, lam: float | Tensor, mismatch: float | Tensor = 0.0) -> Tensor:
     """q_λ(v|x) ∝ p(v|x) exp((1-λ)c(v) - mismatch(v)), where the update of a flexible q(v|x) stops, on a table of v.
 
-    Args:
-        log_p: log p(v|x) up to a constant, the values of v along the last dimension, shape (..., n) as the result.
-        c: KL[q_phi(u|v,x) || p(u|v)], which theta's update weighs by λ. It and the others broadcast with log_p.
-        lam: λ. Errors as for `rho`.
-        mismatch: KL[q_phi(u|v,x) || p(u|v,x)], 0 where phi is optimal.
+    `log_p` is log p(v|x) up to a constant, with the values of v along the last dimension, shape (..., n) as the result;
+    `c` is KL[q_phi(u|v,x) || p(u|v)], which theta's update weighs by λ, and `mismatch` is KL[q_phi(u|v,x) || p(u|v,x)],
+    0 where phi is optimal. All broadcast with `log_p`. Errors as for `rho`.
 
     Example:
         >>> tilted_posterior(torch.zeros(2), c=torch.tensor([0.0, 1.0]), lam=0.0)  # c raises what it should lower
@@ -46,11 +44,8 @@ def rho(lam: float | Tensor, beta: float | Tensor, sigma2: float | Tensor) -> Te
     """ρ(λ) = (σ² + λβ)/(σ² + β): the power to which p(x|v) enters the fixed point of theta's update.
 
     1 for the full gradient, λ = 1. For eq. (9), λ = 0, it is the share of u's and x's noise that is x's. `lam` is λ, in
-    [0, 1], the weight of the conditional KL in theta's gradient; `beta` and `sigma2` are above 0.
-
-    Raises:
-        TypeError: if an argument is not numeric.
-        ValueError: if an argument is out of its range or not finite.
+    [0, 1], the weight of the conditional KL in theta's gradient; `beta` and `sigma2` are above 0. A TypeError says
+    which argument is not numeric, a ValueError which is out of its range or not finite.
 
     Example:
         >>> round(float(rho(0.0, beta=0.5, sigma2=0.2)), 4)
@@ -68,9 +63,8 @@ def tempered_posterior(
     `x` is the data, `F` the slope of p(u|v). Arguments and errors otherwise as for `rho`.
 
     Example:
-        >>> mean, variance = tempered_posterior(x=1.3, F=1.5, beta=0.5, sigma2=0.2, lam=0.0)
-        >>> round(float(mean), 7), round(float(variance), 7)
-        (0.4148936, 0.5212766)
+        >>> [round(float(moment), 4) for moment in tempered_posterior(x=1.3, F=1.5, beta=0.5, sigma2=0.2, lam=0.0)]
+        [0.4149, 0.5213]
     """
     x, F = as_tensor("x", x), as_tensor("F", F)
     weight = rho(lam, beta, sigma2) * F / _noise(beta, sigma2)
@@ -82,9 +76,8 @@ def exact_posterior(x: float | Tensor, F: float | Tensor, beta: float | Tensor, 
     """p(v|x), the tempered posterior at λ = 1. Arguments and errors as for `tempered_posterior`.
 
     Example:
-        >>> mean, variance = exact_posterior(x=1.0, F=1.0, beta=0.5, sigma2=0.5)
-        >>> float(mean), float(variance)
-        (0.5, 0.5)
+        >>> [float(moment) for moment in exact_posterior(x=1.0, F=1.0, beta=0.5, sigma2=0.5)]
+        [0.5, 0.5]
     """
     return tempered_posterior(x, F, beta, sigma2, 1.0)
 
@@ -128,10 +121,8 @@ def fixed_point_F2(  # noqa: N802  (F is a symbol of the notation table)
     """F² = max(0, S - D/ρ(λ)): where F ends when it is learned by the ELBO while theta follows λ.
 
     S, above 0, is the variance of the data along the direction. It is active, F ≠ 0, only if S > D/ρ. Otherwise it
-    collapses: q(v|x) = p(v). Arguments and errors otherwise as for `rho`.
-
-    Source:
-        At λ = 1 it is probabilistic PCA, Tipping & Bishop (1999), and the linear VAE of Lucas et al. (2019).
+    collapses: q(v|x) = p(v). Arguments and errors otherwise as for `rho`. At λ = 1 it is probabilistic PCA, Tipping &
+    Bishop (1999), and the linear VAE of Lucas et al. (2019).
 
     Example:
         >>> fixed_point_F2(torch.tensor([1.0, 4.0]), beta=0.5, sigma2=0.5, lam=0.0)
@@ -192,7 +183,7 @@ def misspecification_price(r: float | Tensor) -> Price:
         [1.1513, 4.5]
     """
     r = positive("r", r)
-    return Price(0.5 * r.log1p(), 0.5 * r)
+    return Price(full=0.5 * r.log1p(), modified=0.5 * r)
 
 
 def starvation_time(
@@ -203,13 +194,9 @@ def starvation_time(
     With y = t² and E = (b - F)²/β the flow is (log y)' = 2 - 2y - 2λyE, (log E)' = -2y/β, and the KL is
     ½(y - 1 - log y) + ½yE. It takes seconds where r is large; `starvation_law` needs no integration.
 
-    Args:
-        r: F²/β at the start, above 0.
-        lam, beta: λ and β. If phi moves k times as fast as theta, pass β/k.
-        level: in nats, above 0. Errors as for `rho`.
-
-    Returns:
-        Times, 0 where the KL starts below the level. The solver's error is about 1e-9 of the time, at least 1e-8.
+    `r` is F²/β at the start and `level` is in nats, both above 0; `lam` and `beta` are λ and β. If phi moves k times as
+    fast as theta, pass β/k. Errors as for `rho`. The times are 0 where the KL starts below the level; the solver's
+    error is about 1e-9 of the time, at least 1e-8.
 
     Example:
         >>> [round(float(starvation_time(9.0, lam, level=1e-3)), 4) for lam in (1.0, 0.0)]

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import cast
 
 import torch
@@ -22,10 +22,8 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 class Terms:
     """The terms of the ELBO in nats, per image. ELBO = R - A - Σ_l C_l.
 
-    Attributes:
-        R: log p(x|u,v) at one draw of the latents, shape (n,).
-        A: KL[q(v|x) || p(v)], shape (n,).
-        C: KL~[q(u|v,x) || p(u|v)], eq. (4), at one draw of v; a column for each layer below v, shape (n, L - 1).
+    R is log p(x|u,v) at one draw of the latents and A is KL[q(v|x) || p(v)], each of shape (n,). C is
+    KL~[q(u|v,x) || p(u|v)], eq. (4), at one draw of v; a column for each layer below v, shape (n, L - 1).
 
     Example:
         >>> Terms(R=torch.tensor([-90.0]), A=torch.tensor([2.0]), C=torch.tensor([[3.0, 5.0]])).elbo
@@ -84,25 +82,20 @@ class Gaussian:
 
 @dataclass
 class Layer:
-    """A layer below v given the one above.
+    """A layer below v given the one above: q(u|v,x) and p(u|v), as the conditional KL sees them.
 
-    Attributes:
-        q, p: of q(u|v,x) and p(u|v), as the conditional KL sees them.
-        drawn_from: what z is drawn from: q, but for what a `path` changes in the gradient.
-        noise: standard normal, shape (n, d).
+    `drawn_from` is what z is drawn from: q, but for what a `path` changes in the gradient.
     """
 
     q: Gaussian
     p: Gaussian
     drawn_from: Gaussian
     noise: Tensor
-    _z: Tensor | None = None
 
-    def draw(self) -> Tensor:
-        """z, shape (n, d), made at the first call: a step that does things in another order rounds otherwise."""
-        if self._z is None:
-            self._z = self.drawn_from.at(self.noise)
-        return self._z
+    @cached_property
+    def z(self) -> Tensor:
+        """The draw, shape (n, d), made when it is first read: a step in another order rounds otherwise."""
+        return self.drawn_from.at(self.noise)
 
 
 class TanhNet(nn.Module):
@@ -121,11 +114,10 @@ class TanhNet(nn.Module):
         self.parts = nn.ModuleList(nn.Linear(n, hidden, bias=i == 0) for i, n in enumerate(inputs))
         self.middle = nn.Linear(hidden, hidden)
         self.out = nn.Linear(hidden, outputs)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        for linear in (module for module in self.modules() if isinstance(module, nn.Linear)):
+            nn.init.xavier_uniform_(linear.weight)
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
 
     def part(self, i: int, value: Tensor) -> Tensor:
         """The contribution of input i to the first layer, shape (n, hidden)."""
@@ -162,11 +154,8 @@ class HierarchicalVAE(nn.Module):
     IWAE paper, p(x|u) is Bernoulli; with `skip` the decoder is p(x|u,v). Every q has its own network on x:
     q(v|x) (parameters theta) and q(u|v,x) (phi) share no parameter.
 
-    Args:
-        latents: the width of each layer, v first.
-        hidden: widths of the tanh layers: (of networks that touch x, of p(u|v)); one number stands for both.
-        skip: whether the decoder sees all layers, or only the lowest.
-        pixels: the width of x.
+    `latents` are the widths of the layers, v first; `hidden` those of the tanh layers, of networks that touch x and of
+    p(u|v), or one number for both; with `skip` the decoder sees all layers, else only the lowest; x has `pixels`.
 
     Raises:
         ValueError: if a width is not a whole number above 0 or `latents` is empty.
@@ -237,7 +226,7 @@ class HierarchicalVAE(nn.Module):
         noise: Sequence[Tensor] | None = None,
         path: Callable[[Tensor], Tensor] | None = None,
     ) -> Terms:
-        """The terms of the ELBO at one draw of the latents.
+        """The terms of the ELBO at one draw of the latents. A ValueError says which shape does not fit the model.
 
         Args:
             x: binary images as floats, shape (n, pixels).
@@ -245,9 +234,6 @@ class HierarchicalVAE(nn.Module):
             noise: standard normal draws for each layer, as `noise(x)` gives them.
             path: how a latent reaches the conditional KL below it: a function that changes the gradient of a
                 tensor and not its value; None leaves the gradient as it is. R always sees the latents as they are.
-
-        Raises:
-            ValueError: if the shape of x or of the noise does not fit the model.
         """
         if x.dim() != 2 or x.shape[1] != self.pixels:
             raise ValueError(f"x: expected shape (n, {self.pixels}), got {tuple(x.shape)}. Flatten the images.")
@@ -273,16 +259,13 @@ class HierarchicalVAE(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The terms below v: R, shape (n,), and C, shape (n, L - 1), at the given v and one draw of the lower layers.
 
-        Args:
-            x, path: as for `forward`.
-            v: any values of the uppermost layer, shape (n, width).
-            noise: standard normal draws for the layers below v.
-            freeze_model: whether omega, the parameters of p(u|v) and the decoder, gets no gradient.
+        `x` and `path` are as for `forward`, v has any values, shape (n, width), and `noise` is for the layers below it.
+        With `freeze_model` omega, the parameters of p(u|v) and the decoder, gets no gradient.
         """
         z, C = [v], []
         for layer in self.layers(v, noise, self.from_x(x), path, freeze_model):
             C.append(layer.q.kl_from(layer.p))
-            z.append(layer.draw())
+            z.append(layer.z)
         logits = _output(self.p_x, self.decoder_input(z), freeze_model)
         R = (x * logits - nnf.softplus(logits)).sum(-1)
         return R, torch.stack(C, dim=-1) if C else R.new_zeros(len(x), 0)
@@ -301,11 +284,8 @@ class HierarchicalVAE(nn.Module):
     ) -> Iterator[Layer]:
         """The layers below v from the top down, each drawn given the one above: the one pass that all uses share.
 
-        Args:
-            v, noise, freeze_model: as for `below`.
-            from_x: what x adds to the first layer of each q(u|v,x), shape (n, hidden) or (hidden,) for one image; None
-                draws from the model, as if q were p.
-            path: how the layer above reaches q and p of a `Layer`, as for `forward`; the draw sees it as it is.
+        Arguments as for `below`. `from_x`, as the method of that name gives it, may have shape (hidden,) for one image;
+        None draws from the model, as if q were p. `path` is for q and p of a `Layer`; the draw sees v as it is.
         """
         above = v
         for i, (p_net, e) in enumerate(zip(_nets(self.p_u), noise, strict=True)):
@@ -323,12 +303,12 @@ class HierarchicalVAE(nn.Module):
                 p = gaussian(_output(p_net, seen, freeze_model))
             layer = Layer(q, p, drawn, e)
             yield layer
-            above = layer.draw()
+            above = layer.z
 
     @torch.no_grad()
     def generate(self, noise: Sequence[Tensor]) -> Tensor:
         """The images' probabilities, shape (n, pixels), at standard normal draws for each layer, v first."""
-        z = [noise[0], *(layer.draw() for layer in self.layers(noise[0], noise[1:]))]
+        z = [noise[0], *(layer.z for layer in self.layers(noise[0], noise[1:]))]
         return self.p_x(self.decoder_input(z)).sigmoid()
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
