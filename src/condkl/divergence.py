@@ -82,9 +82,7 @@ def kl_chain(
             )
     for name, f in (("q_u_given_v", q_u_given_v), ("p_u_given_v", p_u_given_v)):
         if isinstance(f, Distribution) or not callable(f):
-            raise TypeError(
-                f"{name}: expected a function of v that returns a distribution, got {type(f).__name__}. {_ORDER}"
-            )
+            raise TypeError(f"{name}: expected a function from v to a distribution, got {type(f).__name__}. {_ORDER}")
     _check_events("q_v", q_v, "p_v", p_v)
     if method not in get_args(Method):
         raise ValueError(f"method: expected {', '.join(get_args(Method))}, got {method!r}.")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from condkl._checks import as_tensor, positive
+from condkl._checks import Number, as_tensor, positive
 
 # The tail of the density of u is integrated on this many nodes; see `HierarchicalGaussian.log_prob_u`.
 _NODES = 4001
@@ -51,7 +51,7 @@ class HierarchicalGaussian(Distribution):
     support = constraints.real_vector
     has_rsample = True
 
-    def __init__(self, F: float | Tensor, beta: float | Tensor, validate_args: bool | None = None) -> None:
+    def __init__(self, F: Number, beta: Number, validate_args: bool | None = None) -> None:
         F, beta = as_tensor("F", F), positive("beta", beta)
         if F.dim() == 0:
             F = F.reshape(1, 1)

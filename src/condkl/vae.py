@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import reduce
 from typing import cast
 
 import torch
@@ -91,11 +91,13 @@ class Layer:
     p: Gaussian
     drawn_from: Gaussian
     noise: Tensor
+    _z: Tensor | None = None  # a cached property would stop the `torch.compile` of older versions
 
-    @cached_property
-    def z(self) -> Tensor:
-        """The draw, shape (n, d), made when it is first read: a step in another order rounds otherwise."""
-        return self.drawn_from.at(self.noise)
+    def draw(self) -> Tensor:
+        """z, shape (n, d), made at the first call: a step that does things in another order rounds otherwise."""
+        if self._z is None:
+            self._z = self.drawn_from.at(self.noise)
+        return self._z
 
 
 class TanhNet(nn.Module):
@@ -114,10 +116,8 @@ class TanhNet(nn.Module):
         self.parts = nn.ModuleList(nn.Linear(n, hidden, bias=i == 0) for i, n in enumerate(inputs))
         self.middle = nn.Linear(hidden, hidden)
         self.out = nn.Linear(hidden, outputs)
-        for linear in (module for module in self.modules() if isinstance(module, nn.Linear)):
-            nn.init.xavier_uniform_(linear.weight)
-            if linear.bias is not None:
-                nn.init.zeros_(linear.bias)
+        for parameter in self.parameters():  # matrices, and biases
+            (nn.init.xavier_uniform_ if parameter.dim() == 2 else nn.init.zeros_)(parameter)
 
     def part(self, i: int, value: Tensor) -> Tensor:
         """The contribution of input i to the first layer, shape (n, hidden)."""
@@ -265,7 +265,7 @@ class HierarchicalVAE(nn.Module):
         z, C = [v], []
         for layer in self.layers(v, noise, self.from_x(x), path, freeze_model):
             C.append(layer.q.kl_from(layer.p))
-            z.append(layer.z)
+            z.append(layer.draw())
         logits = _output(self.p_x, self.decoder_input(z), freeze_model)
         R = (x * logits - nnf.softplus(logits)).sum(-1)
         return R, torch.stack(C, dim=-1) if C else R.new_zeros(len(x), 0)
@@ -303,12 +303,12 @@ class HierarchicalVAE(nn.Module):
                 p = gaussian(_output(p_net, seen, freeze_model))
             layer = Layer(q, p, drawn, e)
             yield layer
-            above = layer.z
+            above = layer.draw()
 
     @torch.no_grad()
     def generate(self, noise: Sequence[Tensor]) -> Tensor:
         """The images' probabilities, shape (n, pixels), at standard normal draws for each layer, v first."""
-        z = [noise[0], *(layer.z for layer in self.layers(noise[0], noise[1:]))]
+        z = [noise[0], *(layer.draw() for layer in self.layers(noise[0], noise[1:]))]
         return self.p_x(self.decoder_input(z)).sigmoid()
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:

@@ -131,7 +131,7 @@ def _log_weights(
     standard = Gaussian(torch.zeros_like(q.mean), torch.zeros_like(q.log_scale))
     log_weight = standard.log_prob(z[0]) - q.log_prob(z[0])
     for layer in model.layers(z[0], noise[1:], from_x):
-        z.append(layer.z)
+        z.append(layer.draw())
         log_weight = log_weight + layer.p.log_prob(z[-1]) - layer.q.log_prob(z[-1])
     logits = model.p_x(model.decoder_input(z))
     return log_weight + logits @ x - torch.nn.functional.softplus(logits).sum(-1)

@@ -84,10 +84,8 @@ class Interpolated(Objective):
     """theta follows ∇(R - A - λC): λ = 1 is the full gradient, λ = 0 is eq. (9).
 
     The plain gradient path is used at λ = 1, and a cut one at λ = 0. With several layers each conditional KL
-    scales its direct inputs once, so that every ancestor gets weight λ, and not λ to the number of hops.
-
-    Raises:
-        ValueError: if `lam`, λ, is not a number in [0, 1].
+    scales its direct inputs once, so that every ancestor gets weight λ, and not λ to the number of hops. `lam`, λ, is a
+    number in [0, 1], else a ValueError.
 
     Source:
         Kosiorek (2017), eqs. (7) and (9).
@@ -108,16 +106,6 @@ class Interpolated(Objective):
         return model(x, noise=noise, path=lambda v: scale_gradient(v, self.lam))
 
 
-def ramp(progress: float, until: float) -> float:
-    """A straight rise from 0 to 1 at `until`, and 1 from there on.
-
-    Example:
-        >>> ramp(0.1, until=0.5), ramp(0.7, until=0.5)
-        (0.2, 1.0)
-    """
-    return min(1.0, progress / until)
-
-
 #: The full gradient.
 full = Interpolated(1.0)
 #: Eq. (9).
@@ -128,8 +116,7 @@ interpolated = Interpolated
 def canonical(name: str) -> str:
     """The one spelling of an objective's name: "full" for λ = 1, "modified" for λ = 0, "lambda=0.7" between them.
 
-    Raises:
-        ValueError: if the λ that the name gives is not a number in [0, 1].
+    A ValueError says that the λ in the name is not a number in [0, 1].
 
     Example:
         >>> canonical("lambda=0.70"), canonical("lambda=1"), canonical("free_bits")
@@ -157,14 +144,11 @@ def names() -> list[str]:
 def objective(name: str) -> Objective:
     """The objective of that name: "full", "modified" (eq. 9), "lambda=0.7" and the like, or a module of this package.
 
-    Raises:
-        ValueError: if the name is unknown; the error lists the known ones.
+    For another name the ValueError lists the known ones.
 
     Example:
-        >>> objective("lambda=0.5") == interpolated(0.5)
-        True
-        >>> objective("kl_warm_up").weight(progress=0.125)
-        0.5
+        >>> objective("lambda=0.5") == interpolated(0.5), objective("kl_warm_up").weight(progress=0.125)
+        (True, 0.5)
     """
     spelled = canonical(name)
     if spelled in _FIXED:

@@ -14,8 +14,6 @@ from condkl.vae import HierarchicalVAE, Terms
 class FreeBits(Objective):
     """All parameters follow ∇(R - max(A, nats) - Σ_l max(C_l, nats)), with A and C_l as means over the batch.
 
-    Each layer may use so many nats without a gradient against it.
-
     Source:
         Kingma et al. (2016), with one group per layer.
 
@@ -31,9 +29,7 @@ class FreeBits(Objective):
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.nats) and self.nats >= 0):
-            raise ValueError(
-                f"nats: expected a finite number of at least 0, got {self.nats!r}. 0 is the full gradient."
-            )
+            raise ValueError(f"nats: expected a finite number of at least 0, got {self.nats}. 0 is the full gradient.")
 
     def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
         """As `Objective.follow` says; nothing is scheduled."""

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from condkl._checks import share
-from condkl.objectives import Objective, ramp, scale_gradient
+from condkl.objectives import Objective, scale_gradient
 from condkl.vae import HierarchicalVAE, Terms
 
 
 @dataclass(frozen=True)
 class KLWarmUp(Objective):
-    """All parameters follow ∇(R - w(A + C)) with w rising linearly from 0 to 1.
-
-    It is 1 from the share `until` of the training on, in (0, 1].
+    """All parameters follow ∇(R - w(A + C)), w rising linearly from 0 to 1 at the share `until` of the training.
 
     Source:
         Sønderby et al. (2016).
@@ -38,7 +36,7 @@ class KLWarmUp(Objective):
 
     def weight(self, progress: float) -> float:
         """The weight of the KL terms."""
-        return ramp(progress, self.until)
+        return min(1.0, progress / self.until)
 
 
 objective = KLWarmUp()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from condkl._checks import share, unit_interval
-from condkl.objectives import Objective, ramp, scale_gradient
+from condkl.objectives import Objective, scale_gradient
 from condkl.vae import HierarchicalVAE, Terms
 
 
@@ -37,7 +37,7 @@ class LambdaSchedule(Objective):
 
     def weight(self, progress: float) -> float:
         """λ."""
-        risen = ramp(progress, self.until)
+        risen = min(1.0, progress / self.until)
         return (1 - risen) * self.first + risen * self.last
 
 
