@@ -4,9 +4,8 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from scipy.special import roots_hermitenorm
@@ -23,8 +22,7 @@ _ORDER = "The order is q_v, q_u_given_v, p_v, p_u_given_v."
 _gauss_hermite = lru_cache(maxsize=16)(roots_hermitenorm)  # unlike NumPy's, SciPy's rule is accurate at large n
 
 
-@dataclass(frozen=True)
-class KLChain:
+class KLChain(NamedTuple):
     """The terms of eq. (3) in nats, each of shape ().
 
     `marginal` is A = KL[q(v) || p(v)], `conditional` is C = E_q(v) KL~[q(u|v) || p(u|v)], and `total` is their sum,
@@ -166,10 +164,8 @@ def conditional_kl_at(q_u: Conditional, p_u: Conditional, v: Tensor) -> Tensor:
     """c(v) = KL~[q(u|v) || p(u|v)], eq. (4), in nats, in closed form or by enumeration of u.
 
     `q_u` and `p_u` map v, of shape (n,) + its event shape, to distributions with batch shape (n,), that of the result.
-
-    Raises:
-        NoClosedFormError: if torch has no closed form registered and u is not finite.
-        ValueError: if shapes disagree or a batch is missing.
+    A ValueError says that shapes disagree or a batch is missing, a NoClosedFormError that torch has no closed form and
+    u is not finite.
 
     Source:
         Kosiorek (2017), eq. (4).

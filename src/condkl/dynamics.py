@@ -77,10 +77,8 @@ def jacobian(field: FieldFunction, theta: Tensor, phi: Tensor) -> FieldJacobian:
 
     For eq. (9) it is [[C_phiphi, C_phitheta], [0, A_thetatheta]], and its antisymmetric part has the Frobenius norm
     |C_phitheta|/√2. `theta` and `phi` are flat, shapes (dim_theta,) and (dim_phi,); the field, as
-    `lambda theta, phi: modified_gradient(problem, theta, phi)`, must be differentiable again.
-
-    Raises:
-        ValueError: if a parameter is not flat, or the field has another shape than the parameters.
+    `lambda theta, phi: modified_gradient(problem, theta, phi)`, must be differentiable again. A ValueError says that a
+    parameter is not flat, or that the field has another shape than the parameters.
 
     Source:
         Letcher et al. (2019), who split a game's Jacobian in this way.

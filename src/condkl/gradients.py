@@ -14,6 +14,9 @@ from condkl._checks import at_least_one, unit_interval
 from condkl.divergence import Conditional, conditional_kl_at, kl_chain, randomness_from
 from condkl.vae import HierarchicalVAE
 
+#: What lowers the variance of `score_function`.
+Baseline = Literal["leave_one_out"] | None
+
 
 @dataclass(frozen=True)
 class KLProblem:
@@ -74,10 +77,7 @@ def full_gradient(problem: KLProblem, theta: Tensor, phi: Tensor) -> Field:
     """(∇_theta A + ∇_theta C, ∇_phi C), the gradient of the KL, eqs. (5)-(8), in nats per unit of the parameters.
 
     Exact by enumeration for Categorical v, by Gauss-Hermite quadrature for scalar Normal v. The parameters are flat:
-    `theta` has shape (dim_theta,), `phi` has (dim_phi,).
-
-    Raises:
-        ValueError: if q(v) is neither Categorical nor a scalar Normal, or a parameter is not a flat tensor.
+    `theta` has shape (dim_theta,), `phi` has (dim_phi,). A ValueError says that q(v) or a parameter is of another kind.
 
     Example:
         >>> problem = KLProblem(lambda theta: Normal(theta[0], 1.0), lambda phi: lambda v: Normal(phi[0] * v, 1.0),
@@ -125,21 +125,14 @@ def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: f
 
 
 def score_function(
-    problem: KLProblem,
-    theta: Tensor,
-    phi: Tensor,
-    samples: int,
-    generator: torch.Generator,
-    baseline: Literal["leave_one_out"] | None = None,
+    problem: KLProblem, theta: Tensor, phi: Tensor, samples: int, generator: torch.Generator, baseline: Baseline = None
 ) -> Estimate:
     """Estimates c(v) ∇_theta log q_theta(v) of eq. (8), with v ~ q_theta(v).
 
     With the leave-one-out baseline, c(v_i) is lowered by the mean of the *other* c(v_j). That mean is independent of
     v_i, and the score has mean zero, so no bias arises. Arguments are as for `full_gradient`, but q(v) may be any
-    distribution; `samples` is n, how many v are drawn.
-
-    Raises:
-        ValueError: if the baseline is unknown, or asked for with a single sample.
+    distribution; `samples` is n, how many v are drawn. A ValueError says that the baseline is unknown, or asked for
+    with a single sample.
 
     Source:
         Mohamed, Rosca, Figurnov & Mnih (2020), section 4; the baseline is that of Kool, van Hoof & Welling (2019).

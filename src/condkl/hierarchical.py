@@ -1,7 +1,7 @@
 """The hierarchical Gaussian of eq. (1): Gaussian layer by layer, far from Gaussian as a whole."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,8 +14,7 @@ _NODES = 4001
 _ROWS_AT_ONCE = 4096
 
 
-@dataclass(frozen=True)
-class Moments:
+class Moments(NamedTuple):
     """Exact moments of a hierarchical Gaussian: `mean` and `covariance` of [v, u], shapes (d,) and (d, d).
 
     `kurtosis` is E u_i⁴ / (E u_i²)² for each component of u, shape (dim_u,). Not excess: a Gaussian has 3.
@@ -30,11 +29,8 @@ class HierarchicalGaussian(Distribution):
     r"""The joint of eq. (1), `v ~ N(0, I)` and `u | v ~ N(Fv, F v vᵀ Fᵀ + βI)`, with events `[v, u]`.
 
     `F` maps v to the mean of u, shape (dim_u, dim_v); a float stands for a 1x1 matrix. `beta`, β, is the variance added
-    to every direction of u, above 0; a float or a tensor of shape ().
-
-    Raises:
-        TypeError: if `F` or `beta` is not numeric.
-        ValueError: if `F` is not a finite matrix, or `beta` is not a positive scalar.
+    to every direction of u, above 0; a float or a tensor of shape (). A TypeError says which is not numeric, a
+    ValueError that `F` is not a finite matrix, or `beta` no positive scalar.
 
     Source:
         Kosiorek (2017), eq. (1).

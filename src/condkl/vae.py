@@ -14,6 +14,10 @@ from torch.func import functional_call
 
 from condkl._checks import at_least_one
 
+#: A tensor for each layer, from the top down.
+Tensors = Sequence[Tensor]
+#: What changes the gradient of a tensor and not its value.
+Path = Callable[[Tensor], Tensor] | None
 PIXELS = 784
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -143,8 +147,7 @@ def gaussian(output: Tensor) -> Gaussian:
         >>> gaussian(torch.tensor([[1.0, 0.0]])).mean
         tensor([[1.]])
     """
-    mean, log_scale = output.chunk(2, dim=-1)
-    return Gaussian(mean, log_scale)
+    return Gaussian(*output.chunk(2, dim=-1))
 
 
 class HierarchicalVAE(nn.Module):
@@ -155,10 +158,8 @@ class HierarchicalVAE(nn.Module):
     q(v|x) (parameters theta) and q(u|v,x) (phi) share no parameter.
 
     `latents` are the widths of the layers, v first; `hidden` those of the tanh layers, of networks that touch x and of
-    p(u|v), or one number for both; with `skip` the decoder sees all layers, else only the lowest; x has `pixels`.
-
-    Raises:
-        ValueError: if a width is not a whole number above 0 or `latents` is empty.
+    p(u|v), or one number for both; with `skip` the decoder sees all layers, else only the lowest; x has `pixels`. A
+    ValueError says that a width is not a whole number above 0, or that `latents` is empty.
 
     Source:
         Kosiorek (2017); sizes of the two-layer model of Burda, Grosse & Salakhutdinov (2015), whose
@@ -220,11 +221,7 @@ class HierarchicalVAE(nn.Module):
         return [torch.randn(len(x), n, generator=generator, dtype=x.dtype, device=x.device) for n in self.latents]
 
     def forward(
-        self,
-        x: Tensor,
-        generator: torch.Generator | None = None,
-        noise: Sequence[Tensor] | None = None,
-        path: Callable[[Tensor], Tensor] | None = None,
+        self, x: Tensor, generator: torch.Generator | None = None, noise: Tensors | None = None, path: Path = None
     ) -> Terms:
         """The terms of the ELBO at one draw of the latents. A ValueError says which shape does not fit the model.
 
@@ -232,8 +229,8 @@ class HierarchicalVAE(nn.Module):
             x: binary images as floats, shape (n, pixels).
             generator: the source of the latents' randomness, unless `noise` is given.
             noise: standard normal draws for each layer, as `noise(x)` gives them.
-            path: how a latent reaches the conditional KL below it: a function that changes the gradient of a
-                tensor and not its value; None leaves the gradient as it is. R always sees the latents as they are.
+            path: a function that changes the gradient of a tensor and not its value, through which each latent reaches
+                the conditional KL below it; None leaves the gradient. R always sees the latents as they are.
         """
         if x.dim() != 2 or x.shape[1] != self.pixels:
             raise ValueError(f"x: expected shape (n, {self.pixels}), got {tuple(x.shape)}. Flatten the images.")
@@ -250,12 +247,7 @@ class HierarchicalVAE(nn.Module):
         return gaussian(self.q_v(x))
 
     def below(
-        self,
-        x: Tensor,
-        v: Tensor,
-        noise: Sequence[Tensor],
-        path: Callable[[Tensor], Tensor] | None = None,
-        freeze_model: bool = False,
+        self, x: Tensor, v: Tensor, noise: Tensors, path: Path = None, freeze_model: bool = False
     ) -> tuple[Tensor, Tensor]:
         """The terms below v: R, shape (n,), and C, shape (n, L - 1), at the given v and one draw of the lower layers.
 
@@ -275,12 +267,7 @@ class HierarchicalVAE(nn.Module):
         return [net.part(0, x) for net in _nets(self.q_u)]
 
     def layers(
-        self,
-        v: Tensor,
-        noise: Sequence[Tensor],
-        from_x: Sequence[Tensor] | None = None,
-        path: Callable[[Tensor], Tensor] | None = None,
-        freeze_model: bool = False,
+        self, v: Tensor, noise: Tensors, from_x: Tensors | None = None, path: Path = None, freeze_model: bool = False
     ) -> Iterator[Layer]:
         """The layers below v from the top down, each drawn given the one above: the one pass that all uses share.
 
@@ -306,7 +293,7 @@ class HierarchicalVAE(nn.Module):
             above = layer.draw()
 
     @torch.no_grad()
-    def generate(self, noise: Sequence[Tensor]) -> Tensor:
+    def generate(self, noise: Tensors) -> Tensor:
         """The images' probabilities, shape (n, pixels), at standard normal draws for each layer, v first."""
         z = [noise[0], *(layer.draw() for layer in self.layers(noise[0], noise[1:]))]
         return self.p_x(self.decoder_input(z)).sigmoid()
@@ -315,7 +302,7 @@ class HierarchicalVAE(nn.Module):
         """Draw images from the prior; returns the pixels' probabilities, shape (n, pixels)."""
         return self.generate(self.noise(self.p_x.out.weight.new_empty(at_least_one("n", n), 0), generator))
 
-    def decoder_input(self, z: Sequence[Tensor]) -> Tensor:
+    def decoder_input(self, z: Tensors) -> Tensor:
         """What the decoder sees of the layers z, v first: all of them with `skip`, else the lowest."""
         return torch.cat(list(z), dim=-1) if self.skip else z[-1]
 

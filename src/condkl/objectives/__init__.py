@@ -12,7 +12,6 @@ importing its module, so that a new objective is a new file and changes nothing 
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from condkl import _modules
 from condkl._checks import unit_interval
-from condkl.vae import HierarchicalVAE, Terms
+from condkl.vae import HierarchicalVAE, Tensors, Terms
 
 _FIXED = {"full": 1.0, "modified": 0.0}  # λ at its two ends
 
@@ -60,7 +59,7 @@ class Objective(ABC):
         model: HierarchicalVAE,
         x: Tensor,
         generator: torch.Generator | None = None,
-        noise: Sequence[Tensor] | None = None,
+        noise: Tensors | None = None,
         weight: Tensor | None = None,
     ) -> Terms:
         """The terms of the ELBO of `model` on x, with this objective's gradient.
@@ -71,7 +70,7 @@ class Objective(ABC):
         return self.follow(model, x, model.noise(x, generator) if noise is None else noise, weight)
 
     @abstractmethod
-    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Tensors, weight: Tensor | None) -> Terms:
         """What a call returns, at given noise."""
 
     def weight(self, progress: float) -> float:
@@ -99,7 +98,7 @@ class Interpolated(Objective):
     def __post_init__(self) -> None:
         unit_interval("lam", self.lam)
 
-    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Tensors, weight: Tensor | None) -> Terms:
         """As `Objective.follow` says; nothing is scheduled."""
         if self.lam == 1:
             return model(x, noise=noise)

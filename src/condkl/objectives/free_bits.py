@@ -1,13 +1,12 @@
 """A layer uses some nats without a gradient against it."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from condkl.objectives import Objective, scale_gradient
-from condkl.vae import HierarchicalVAE, Terms
+from condkl.vae import HierarchicalVAE, Tensors, Terms
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class FreeBits(Objective):
         if not (math.isfinite(self.nats) and self.nats >= 0):
             raise ValueError(f"nats: expected a finite number of at least 0, got {self.nats}. 0 is the full gradient.")
 
-    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Tensors, weight: Tensor | None) -> Terms:
         """As `Objective.follow` says; nothing is scheduled."""
         terms = model(x, noise=noise)
         return Terms(terms.R, self._above(terms.A), self._above(terms.C))

@@ -1,13 +1,12 @@
 """The weight of all KL terms rises from 0 to 1 over the first quarter of the training."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from condkl._checks import share
 from condkl.objectives import Objective, scale_gradient
-from condkl.vae import HierarchicalVAE, Terms
+from condkl.vae import HierarchicalVAE, Tensors, Terms
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class KLWarmUp(Objective):
     def __post_init__(self) -> None:
         share("until", self.until)
 
-    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Tensors, weight: Tensor | None) -> Terms:
         """As `Objective.follow` says; the weight is w."""
         terms = model(x, noise=noise)
         if weight is None:
