@@ -226,13 +226,7 @@ def signal_to_noise(estimate: Estimate) -> float:
 
 @dataclass(frozen=True)
 class TermGradients:
-    """Gradients of the batch means of R, A and C with respect to theta, each flat, shape (dim_theta,).
-
-    Example:
-        >>> pulls = TermGradients(R=torch.tensor([3.0, 0.0]), A=torch.tensor([1.0, 0.0]), C=torch.tensor([0.0, 1.0]))
-        >>> pulls.first_order_gain(lam=0.0)  # (2, 0) on (2, -1)
-        4.0
-    """
+    """Gradients of the batch means of R, A and C with respect to theta, each flat, shape (dim_theta,)."""
 
     R: Tensor
     A: Tensor
@@ -261,7 +255,7 @@ def term_gradients(
 
     Example:
         >>> model = HierarchicalVAE(latents=(2,), hidden=8, pixels=3)
-        >>> len(term_gradients(model, torch.zeros(5, 3)).R) == sum(p.numel() for p in model.theta())
+        >>> term_gradients(model, torch.zeros(5, 3)).first_order_gain(lam=1.0) > 0  # the square of the gradient's norm
         True
     """
     terms = model(x, generator, noise)
