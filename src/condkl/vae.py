@@ -16,7 +16,7 @@ from condkl._checks import at_least_one
 
 #: A tensor for each layer, from the top down.
 Tensors = Sequence[Tensor]
-#: What changes the gradient of a tensor and not its value.
+# What changes the gradient of a tensor and not its value: no name of the API, where `dynamics` has a Path too.
 Path = Callable[[Tensor], Tensor] | None
 PIXELS = 784
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -142,7 +142,8 @@ def _nets(modules: nn.ModuleList) -> list[TanhNet]:
 
 def gaussian(output: Tensor) -> Gaussian:
     """The `Gaussian` whose mean is the first half of a network's output, and whose log_scale is the second."""
-    return Gaussian(*output.chunk(2, dim=-1))
+    mean, log_scale = output.chunk(2, dim=-1)
+    return Gaussian(mean, log_scale)
 
 
 class HierarchicalVAE(nn.Module):
