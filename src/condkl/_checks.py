@@ -6,8 +6,11 @@ Each returns the value it was given. A TypeError says that it is not numeric, a 
 import torch
 from torch import Tensor
 
+#: A number, or a tensor of numbers.
+Number = float | Tensor
 
-def as_tensor(name: str, value: float | Tensor) -> Tensor:
+
+def as_tensor(name: str, value: Number) -> Tensor:
     """Return `value` as a tensor of finite numbers, float64 unless it is already a floating tensor."""
     try:
         tensor = torch.as_tensor(value) if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
@@ -22,7 +25,7 @@ def as_tensor(name: str, value: float | Tensor) -> Tensor:
     return tensor
 
 
-def positive(name: str, value: float | Tensor) -> Tensor:
+def positive(name: str, value: Number) -> Tensor:
     """Return `value` as a tensor of finite numbers above zero."""
     tensor = as_tensor(name, value)
     if not bool((tensor > 0).all()):
@@ -30,7 +33,7 @@ def positive(name: str, value: float | Tensor) -> Tensor:
     return tensor
 
 
-def fractions(name: str, value: float | Tensor) -> Tensor:
+def fractions(name: str, value: Number) -> Tensor:
     """Return `value` as a tensor of numbers in [0, 1]."""
     tensor = as_tensor(name, value)
     if not bool(((tensor >= 0) & (tensor <= 1)).all()):

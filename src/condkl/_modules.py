@@ -9,8 +9,7 @@ from types import ModuleType
 
 def names(package: str) -> list[str]:
     """The names of the public modules of an imported package."""
-    found = (module.name for module in pkgutil.iter_modules(sys.modules[package].__path__))
-    return [name for name in found if not name.startswith("_")]
+    return [one.name for one in pkgutil.iter_modules(sys.modules[package].__path__) if not one.name.startswith("_")]
 
 
 def module(package: str, name: str) -> ModuleType | None:

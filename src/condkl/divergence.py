@@ -4,9 +4,8 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from scipy.special import roots_hermitenorm
@@ -23,15 +22,11 @@ _ORDER = "The order is q_v, q_u_given_v, p_v, p_u_given_v."
 _gauss_hermite = lru_cache(maxsize=16)(roots_hermitenorm)  # unlike NumPy's, SciPy's rule is accurate at large n
 
 
-@dataclass(frozen=True)
-class KLChain:
+class KLChain(NamedTuple):
     """The terms of eq. (3) in nats, each of shape ().
 
-    Attributes:
-        marginal: A = KL[q(v) || p(v)].
-        conditional: C = E_q(v) KL~[q(u|v) || p(u|v)].
-        total: KL[q(u,v) || p(u,v)] = A + C.
-        standard_error: of `total`; 0 where no sample was drawn.
+    `marginal` is A = KL[q(v) || p(v)], `conditional` is C = E_q(v) KL~[q(u|v) || p(u|v)], and `total` is their sum,
+    KL[q(u,v) || p(u,v)]. `standard_error` is that of `total`, 0 where no sample was drawn.
     """
 
     marginal: Tensor
@@ -52,18 +47,15 @@ def kl_chain(
 ) -> KLChain:
     """KL[q(u,v) || p(u,v)] = KL[q(v) || p(v)] + E_q(v) KL~[q(u|v) || p(u|v)], eq. (3), in nats.
 
-    "exact" sums over the support of a finite q(v) such as `Categorical`; "quadrature" uses Gauss-Hermite nodes
-    for a scalar `Normal` q(v); "monte_carlo" draws v (and u, where no closed form of eq. (4) is registered).
-    "auto" takes the first of the three that applies. Where p does not cover q the answer is `inf`. Exact and
-    quadrature values are differentiable; Monte Carlo values carry no gradient, because differentiating one
-    sample of C would leave out how q(v) moves it.
+    "exact" sums over the support of a finite q(v) such as `Categorical`; "quadrature" uses Gauss-Hermite `nodes` for a
+    scalar `Normal` q(v); "monte_carlo" draws so many `samples` of v (and u, where no closed form of eq. (4) is
+    registered) from `generator`, or from the global one. "auto" takes the first of the three that applies. Where p
+    does not cover q the answer is `inf`. Exact and quadrature values are differentiable; Monte Carlo values carry no
+    gradient, because differentiating one sample of C would leave out how q(v) moves it.
 
     Args:
         q_v, p_v: with batch shape () and the same event shape.
         q_u_given_v, p_u_given_v: map v of shape (n,) + q_v.event_shape to a distribution with batch shape (n,).
-        method: how the expectation over v is taken.
-        samples, nodes: how many v "monte_carlo" draws, and "quadrature" takes.
-        generator: the source of randomness of "monte_carlo"; the global one if None.
 
     Raises:
         TypeError: if an argument is of the wrong kind (often: arguments in another order).
@@ -88,9 +80,7 @@ def kl_chain(
             )
     for name, f in (("q_u_given_v", q_u_given_v), ("p_u_given_v", p_u_given_v)):
         if isinstance(f, Distribution) or not callable(f):
-            raise TypeError(
-                f"{name}: expected a function of v that returns a distribution, got {type(f).__name__}. {_ORDER}"
-            )
+            raise TypeError(f"{name}: expected a function from v to a distribution, got {type(f).__name__}. {_ORDER}")
     _check_events("q_v", q_v, "p_v", p_v)
     if method not in get_args(Method):
         raise ValueError(f"method: expected {', '.join(get_args(Method))}, got {method!r}.")
@@ -173,13 +163,9 @@ def _by_monte_carlo(q_v: Distribution, q_u: Conditional, p_v: Distribution, p_u:
 def conditional_kl_at(q_u: Conditional, p_u: Conditional, v: Tensor) -> Tensor:
     """c(v) = KL~[q(u|v) || p(u|v)], eq. (4), in nats, in closed form or by enumeration of u.
 
-    Args:
-        q_u, p_u: map v to distributions with batch shape (n,).
-        v: shape (n,) + event shape of v; the result has shape (n,).
-
-    Raises:
-        NoClosedFormError: if torch has no closed form registered and u is not finite.
-        ValueError: if shapes disagree or a batch is missing.
+    `q_u` and `p_u` map v, of shape (n,) + its event shape, to distributions with batch shape (n,), that of the result.
+    A ValueError says that shapes disagree or a batch is missing, a NoClosedFormError that torch has no closed form and
+    u is not finite.
 
     Source:
         Kosiorek (2017), eq. (4).
@@ -266,8 +252,7 @@ def _log_prob(d: Distribution, value: Tensor) -> Tensor:
 
 def _conditionals(q_u: Conditional, p_u: Conditional, v: Tensor) -> tuple[Distribution, Distribution]:
     """Evaluate both conditionals at v and check their shapes."""
-    n = len(v)
-    q, p = q_u(v), p_u(v)
+    n, q, p = len(v), q_u(v), p_u(v)
     for name, d in (("q_u_given_v", q), ("p_u_given_v", p)):
         if not isinstance(d, Distribution):
             raise TypeError(f"{name}: expected it to return a torch distribution, got {type(d).__name__}.")
@@ -296,11 +281,8 @@ def randomness_from(generator: torch.Generator | None) -> Iterator[None]:
     """Let `torch.distributions`, which know only the global generator, draw from `generator`.
 
     Example:
-        >>> def draw(seed):
-        ...     with randomness_from(torch.Generator().manual_seed(seed)):
-        ...         return Normal(0.0, 1.0).sample()
-        >>> bool(draw(0) == draw(0)), bool(draw(0) == draw(1))
-        (True, False)
+        >>> with randomness_from(torch.Generator().manual_seed(0)):
+        ...     draw = Normal(0.0, 1.0).sample()  # the same one whenever the generator starts from this seed
     """
     if generator is None:
         yield

@@ -76,14 +76,9 @@ def jacobian(field: FieldFunction, theta: Tensor, phi: Tensor) -> FieldJacobian:
     """The Jacobian of (theta, phi) -> field at a point.
 
     For eq. (9) it is [[C_phiphi, C_phitheta], [0, A_thetatheta]], and its antisymmetric part has the Frobenius norm
-    |C_phitheta|/√2.
-
-    Args:
-        field: e.g. `lambda theta, phi: modified_gradient(problem, theta, phi)`. It must be differentiable again.
-        theta, phi: flat, shapes (dim_theta,) and (dim_phi,).
-
-    Raises:
-        ValueError: if a parameter is not flat, or the field has another shape than the parameters.
+    |C_phitheta|/√2. `theta` and `phi` are flat, shapes (dim_theta,) and (dim_phi,); the field, as
+    `lambda theta, phi: modified_gradient(problem, theta, phi)`, must be differentiable again. A ValueError says that a
+    parameter is not flat, or that the field has another shape than the parameters.
 
     Source:
         Letcher et al. (2019), who split a game's Jacobian in this way.
@@ -101,10 +96,8 @@ def jacobian(field: FieldFunction, theta: Tensor, phi: Tensor) -> FieldJacobian:
 def flow(field: FieldFunction, theta: Tensor, phi: Tensor, time: Tensor) -> Path:
     """The descent theta' = -field.theta, phi' = -field.phi from a point, at chosen times.
 
-    An implicit method (Radau) steps over the fast directions, which a large KL makes stiff. `time` has shape (n,).
-
-    Raises:
-        ValueError: as for `jacobian`, or if `time` does not increase from 0.
+    An implicit method (Radau) steps over the fast directions, which a large KL makes stiff. Errors as for `jacobian`,
+    and a ValueError if `time`, shape (n,), does not increase from 0; a RuntimeError where the flow cannot be followed.
 
     Example:
         >>> decay = lambda theta, phi: Field(theta=theta, phi=2 * phi)
@@ -123,10 +116,8 @@ def time_to_level(
 ) -> float:
     """The time until `energy`, such as the KL, first falls below `level` along the descent, both in the same unit.
 
-    0 where the start is not above the level, `inf` where the level is not reached before the time `limit`.
-
-    Raises:
-        ValueError: as for `jacobian`.
+    0 where the start is not above the level, `inf` where the level is not reached before the time `limit`. Errors as
+    for `jacobian`.
 
     Example:
         >>> time = time_to_level(Field, lambda theta, phi: theta.sum(), torch.ones(1), torch.ones(1), level=0.5)
@@ -148,12 +139,8 @@ def time_to_level(
 def fixed_point(field: FieldFunction, theta: Tensor, phi: Tensor, tol: float = 1e-10) -> tuple[Tensor, Tensor]:
     """The (theta, phi) near a start where no component of the field exceeds `tol`, by Levenberg and Marquardt's method.
 
-    Arguments as for `jacobian`; `tol` is in nats per unit of the parameters. Start at the end of a flow: where a
-    softmax saturates at infinity a field vanishes too.
-
-    Raises:
-        ValueError: as for `jacobian`.
-        RuntimeError: if no such point is found.
+    `tol` is in nats per unit of the parameters. Arguments and errors otherwise as for `jacobian`, and a RuntimeError if
+    no such point is found. Start at the end of a flow: where a softmax saturates at infinity a field vanishes too.
 
     Example:
         >>> theta, phi = fixed_point(lambda theta, phi: Field(theta - phi, phi - 2), torch.ones(1), torch.ones(1))
@@ -181,9 +168,8 @@ def fisher(problem: KLProblem, theta: Tensor, phi: Tensor) -> Fisher:
         >>> from torch.distributions import Normal
         >>> problem = KLProblem(lambda theta: Normal(theta[0], 2.0), lambda phi: lambda v: Normal(phi[0] * v, 1.0),
         ...                     Normal(0.0, 1.0), lambda v: Normal(v, 1.0))
-        >>> information = fisher(problem, torch.tensor([0.0]), torch.tensor([0.0]))
-        >>> round(information.theta.item(), 4), round(information.phi.item(), 4)  # 1/variance, E v²
-        (0.25, 4.0)
+        >>> [round(block.item(), 4) for block in fisher(problem, torch.zeros(1), torch.zeros(1))]  # 1/variance, E v²
+        [0.25, 4.0]
     """
     # q at ψ stays fixed and q at ψ' moves: KL[q_ψ' || q_ψ] has its minimum, 0, at ψ' = ψ, and the second derivatives
     # there are the Fisher information. With the same q(v) on both sides, eq. (3) leaves the mean over v of phi's.
@@ -199,18 +185,15 @@ def fisher(problem: KLProblem, theta: Tensor, phi: Tensor) -> Fisher:
 def natural_gradient(field: FieldFunction, problem: KLProblem, blocks: Collection[str]) -> FieldFunction:
     """The field with chosen blocks multiplied by the (pseudo-)inverse of their Fisher information.
 
-    `problem` has the q(v) and q(u|v) that the parameters shape; `blocks` names some of "theta" and "phi".
-
-    Raises:
-        ValueError: if a block has another name.
+    `problem` has the q(v) and q(u|v) that the parameters shape; `blocks` names some of "theta" and "phi", another name
+    is a ValueError.
 
     Example:
         >>> from torch.distributions import Normal
         >>> problem = KLProblem(lambda theta: Normal(theta[0], 2.0), lambda phi: lambda v: Normal(phi[0] * v, 1.0),
         ...                     Normal(0.0, 1.0), lambda v: Normal(v, 1.0))
-        >>> field = natural_gradient(Field, problem, blocks=["theta"])
-        >>> round(field(torch.ones(1), torch.ones(1)).theta.item(), 4)  # 1 over the information 1/4
-        4.0
+        >>> natural_gradient(Field, problem, ["theta"])(torch.ones(1), torch.ones(1)).theta  # 1 over 1/4
+        tensor([4.])
     """
     if not blocks or not set(blocks) <= {"theta", "phi"}:
         raise ValueError(f"blocks: expected some of 'theta' and 'phi', got {blocks!r}.")
@@ -236,8 +219,7 @@ class _Flat:
         self.start = torch.cat([phi, theta]).detach()
 
     def field(self, z: Tensor) -> Tensor:
-        n = self.shapes[1].numel()
-        value = self.blocks(z[n:], z[:n])
+        value = self.blocks(*self.split(z))
         if (value.theta.shape, value.phi.shape) != self.shapes:
             raise ValueError(
                 f"field: expected shapes {tuple(self.shapes[0])} for theta and {tuple(self.shapes[1])} for phi, "
@@ -245,10 +227,10 @@ class _Flat:
             )
         return torch.cat([value.phi, value.theta])
 
-    def split(self, values: FloatArray) -> tuple[Tensor, Tensor]:
+    def split(self, z: Tensor | FloatArray) -> tuple[Tensor, Tensor]:
         """(theta, phi) from points (phi, theta) along the last dimension."""
-        z, n = torch.as_tensor(values).to(self.start), self.shapes[1].numel()
-        return z[..., n:], z[..., :n]
+        phi, theta = torch.as_tensor(z).to(self.start).tensor_split([self.shapes[1].numel()], dim=-1)
+        return theta, phi
 
     def values(self, z: FloatArray) -> FloatArray:
         return self.field(torch.as_tensor(z).to(self.start)).detach().double().numpy()
@@ -257,10 +239,8 @@ class _Flat:
         return torch.autograd.functional.jacobian(self.field, torch.as_tensor(z).to(self.start)).double().numpy()
 
     def solve(self, until: float, **options: Any) -> Any:
-        start = self.start.double().numpy()
-        descent = solve_ivp(
-            lambda _, z: -self.values(z), (0.0, until), start, method="Radau", rtol=1e-8, atol=1e-8, **options
-        )
+        start, span = self.start.double().numpy(), (0.0, until)
+        descent = solve_ivp(lambda _, z: -self.values(z), span, start, "Radau", rtol=1e-8, atol=1e-8, **options)
         if not descent.success:
             raise RuntimeError(f"field: cannot be followed beyond time {descent.t[-1]:.3g}. {descent.message}")
         return descent

@@ -1,26 +1,23 @@
 """The hierarchical Gaussian of eq. (1): Gaussian layer by layer, far from Gaussian as a whole."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from condkl._checks import as_tensor, positive
+from condkl._checks import Number, as_tensor, positive
 
 # The tail of the density of u is integrated on this many nodes; see `HierarchicalGaussian.log_prob_u`.
 _NODES = 4001
 _ROWS_AT_ONCE = 4096
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Exact moments of a hierarchical Gaussian.
+class Moments(NamedTuple):
+    """Exact moments of a hierarchical Gaussian: `mean` and `covariance` of [v, u], shapes (d,) and (d, d).
 
-    Attributes:
-        mean, covariance: of [v, u], shapes (d,) and (d, d) with d = dim_v + dim_u.
-        kurtosis: E u_i⁴ / (E u_i²)² for each component of u, shape (dim_u,). Not excess: a Gaussian has 3.
+    `kurtosis` is E u_i⁴ / (E u_i²)² for each component of u, shape (dim_u,). Not excess: a Gaussian has 3.
     """
 
     mean: Tensor
@@ -31,13 +28,9 @@ class Moments:
 class HierarchicalGaussian(Distribution):
     r"""The joint of eq. (1), `v ~ N(0, I)` and `u | v ~ N(Fv, F v vᵀ Fᵀ + βI)`, with events `[v, u]`.
 
-    Args:
-        F: the map from v to the mean of u, shape (dim_u, dim_v); a float stands for a 1x1 matrix.
-        beta: the variance added to every direction of u, above 0; a float or a tensor of shape ().
-
-    Raises:
-        TypeError: if `F` or `beta` is not numeric.
-        ValueError: if `F` is not a finite matrix, or `beta` is not a positive scalar.
+    `F` maps v to the mean of u, shape (dim_u, dim_v); a float stands for a 1x1 matrix. `beta`, β, is the variance added
+    to every direction of u, above 0; a float or a tensor of shape (). A TypeError says which is not numeric, a
+    ValueError that `F` is not a finite matrix, or `beta` no positive scalar.
 
     Source:
         Kosiorek (2017), eq. (1).
@@ -49,14 +42,12 @@ class HierarchicalGaussian(Distribution):
                 [1.5000, 5.0000]])
     """
 
-    arg_constraints = {  # noqa: RUF012  (the base class declares it so)
-        "F": constraints.independent(constraints.real, 2),
-        "beta": constraints.positive,
-    }
+    # The base class declares them so.
+    arg_constraints = {"F": constraints.independent(constraints.real, 2), "beta": constraints.positive}  # noqa: RUF012
     support = constraints.real_vector
     has_rsample = True
 
-    def __init__(self, F: float | Tensor, beta: float | Tensor, validate_args: bool | None = None) -> None:
+    def __init__(self, F: Number, beta: Number, validate_args: bool | None = None) -> None:
         F, beta = as_tensor("F", F), positive("beta", beta)
         if F.dim() == 0:
             F = F.reshape(1, 1)
@@ -92,10 +83,7 @@ class HierarchicalGaussian(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """The joint log density log q(v) + log q(u | v) in nats, eq. (1), shape (...).
 
-        `value` is `[v, u]`, shape (..., dim_v + dim_u).
-
-        Raises:
-            ValueError: if the last dimension is not dim_v + dim_u.
+        `value` is `[v, u]`, shape (..., dim_v + dim_u); a ValueError says that its last dimension is another.
         """
         value = self._event("value", value, self.dim_v + self.dim_u)
         v, u = value.split([self.dim_v, self.dim_u], dim=-1)
@@ -118,12 +106,8 @@ class HierarchicalGaussian(Distribution):
             1/(2π|F|) ∫ exp(-v²/2 - (a/√β - sinh t)² / (2 cosh² t)) dt,
 
         smooth in t at every β, so that the trapezoid rule converges exponentially fast. (Gauss–Hermite nodes
-        in v miss the peak of width √β at v = 0.) From `u` of shape (..., dim_u) to shape (...), in float64 right to
-        1e-8 for `|u|/|F|` up to 2,000.
-
-        Raises:
-            NotImplementedError: if v is not scalar.
-            ValueError: if the last dimension of `u` is not dim_u.
+        in v miss the peak of width √β at v = 0.) From `u` of shape (..., dim_u), else a ValueError, to shape (...), in
+        float64 right to 1e-8 for `|u|/|F|` up to 2,000. A NotImplementedError says that v is not scalar.
         """
         if self.dim_v != 1:
             raise NotImplementedError(

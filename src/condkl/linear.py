@@ -13,7 +13,7 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from torch import Tensor
 
-from condkl._checks import as_tensor, fractions, positive
+from condkl._checks import Number, as_tensor, fractions, positive
 from condkl.dynamics import time_to_level
 from condkl.gradients import Field
 
@@ -25,14 +25,12 @@ class Posterior(NamedTuple):
     variance: Tensor
 
 
-def tilted_posterior(log_p: Tensor, c: Tensor, lam: float | Tensor, mismatch: float | Tensor = 0.0) -> Tensor:
+def tilted_posterior(log_p: Tensor, c: Tensor, lam: Number, mismatch: Number = 0.0) -> Tensor:
     """q_λ(v|x) ∝ p(v|x) exp((1-λ)c(v) - mismatch(v)), where the update of a flexible q(v|x) stops, on a table of v.
 
-    Args:
-        log_p: log p(v|x) up to a constant, the values of v along the last dimension, shape (..., n) as the result.
-        c: KL[q_phi(u|v,x) || p(u|v)], which theta's update weighs by λ. It and the others broadcast with log_p.
-        lam: λ. Errors as for `rho`.
-        mismatch: KL[q_phi(u|v,x) || p(u|v,x)], 0 where phi is optimal.
+    `log_p` is log p(v|x) up to a constant, with the values of v along the last dimension, shape (..., n) as the result;
+    `c` is KL[q_phi(u|v,x) || p(u|v)], which theta's update weighs by λ, and `mismatch` is KL[q_phi(u|v,x) || p(u|v,x)],
+    0 where phi is optimal. All broadcast with `log_p`. Errors as for `rho`.
 
     Example:
         >>> tilted_posterior(torch.zeros(2), c=torch.tensor([0.0, 1.0]), lam=0.0)  # c raises what it should lower
@@ -42,15 +40,12 @@ def tilted_posterior(log_p: Tensor, c: Tensor, lam: float | Tensor, mismatch: fl
     return (log_p + (1 - fractions("lam", lam)) * c - mismatch).softmax(-1)
 
 
-def rho(lam: float | Tensor, beta: float | Tensor, sigma2: float | Tensor) -> Tensor:
+def rho(lam: Number, beta: Number, sigma2: Number) -> Tensor:
     """ρ(λ) = (σ² + λβ)/(σ² + β): the power to which p(x|v) enters the fixed point of theta's update.
 
     1 for the full gradient, λ = 1. For eq. (9), λ = 0, it is the share of u's and x's noise that is x's. `lam` is λ, in
-    [0, 1], the weight of the conditional KL in theta's gradient; `beta` and `sigma2` are above 0.
-
-    Raises:
-        TypeError: if an argument is not numeric.
-        ValueError: if an argument is out of its range or not finite.
+    [0, 1], the weight of the conditional KL in theta's gradient; `beta` and `sigma2` are above 0. A TypeError says
+    which argument is not numeric, a ValueError which is out of its range or not finite.
 
     Example:
         >>> round(float(rho(0.0, beta=0.5, sigma2=0.2)), 4)
@@ -60,17 +55,14 @@ def rho(lam: float | Tensor, beta: float | Tensor, sigma2: float | Tensor) -> Te
     return (sigma2 + lam * beta) / (sigma2 + beta)
 
 
-def tempered_posterior(
-    x: float | Tensor, F: float | Tensor, beta: float | Tensor, sigma2: float | Tensor, lam: float | Tensor
-) -> Posterior:
+def tempered_posterior(x: Number, F: Number, beta: Number, sigma2: Number, lam: Number) -> Posterior:
     """q_λ(v|x) ∝ p(v) p(x|v)^ρ(λ), where theta's update stops: precision P = 1 + ρF²/D, mean ρFx/(DP).
 
     `x` is the data, `F` the slope of p(u|v). Arguments and errors otherwise as for `rho`.
 
     Example:
-        >>> mean, variance = tempered_posterior(x=1.3, F=1.5, beta=0.5, sigma2=0.2, lam=0.0)
-        >>> round(float(mean), 7), round(float(variance), 7)
-        (0.4148936, 0.5212766)
+        >>> [round(float(moment), 4) for moment in tempered_posterior(x=1.3, F=1.5, beta=0.5, sigma2=0.2, lam=0.0)]
+        [0.4149, 0.5213]
     """
     x, F = as_tensor("x", x), as_tensor("F", F)
     weight = rho(lam, beta, sigma2) * F / _noise(beta, sigma2)
@@ -78,18 +70,17 @@ def tempered_posterior(
     return Posterior(*torch.broadcast_tensors(weight * x * variance, variance))
 
 
-def exact_posterior(x: float | Tensor, F: float | Tensor, beta: float | Tensor, sigma2: float | Tensor) -> Posterior:
+def exact_posterior(x: Number, F: Number, beta: Number, sigma2: Number) -> Posterior:
     """p(v|x), the tempered posterior at λ = 1. Arguments and errors as for `tempered_posterior`.
 
     Example:
-        >>> mean, variance = exact_posterior(x=1.0, F=1.0, beta=0.5, sigma2=0.5)
-        >>> float(mean), float(variance)
-        (0.5, 0.5)
+        >>> [float(moment) for moment in exact_posterior(x=1.0, F=1.0, beta=0.5, sigma2=0.5)]
+        [0.5, 0.5]
     """
     return tempered_posterior(x, F, beta, sigma2, 1.0)
 
 
-def log_evidence(x: float | Tensor, F: float | Tensor, beta: float | Tensor, sigma2: float | Tensor) -> Tensor:
+def log_evidence(x: Number, F: Number, beta: Number, sigma2: Number) -> Tensor:
     """The log density of x ~ N(0, F² + D) in nats. Arguments and errors as for `tempered_posterior`.
 
     Example:
@@ -100,9 +91,7 @@ def log_evidence(x: float | Tensor, F: float | Tensor, beta: float | Tensor, sig
     return -0.5 * ((2 * math.pi * variance).log() + x.square() / variance)
 
 
-def elbo_gap(
-    x: float | Tensor, F: float | Tensor, beta: float | Tensor, sigma2: float | Tensor, lam: float | Tensor
-) -> Tensor:
+def elbo_gap(x: Number, F: Number, beta: Number, sigma2: Number, lam: Number) -> Tensor:
     """KL[q_λ(v|x) || p(v|x)] in nats: how far the ELBO ends below log p(x).
 
     ½h(P₁/P_λ) + ½x²F²D(1-ρ)² / ((D + F²)(D + ρF²)²), with h(z) = z - 1 - log z and P_λ = 1 + ρF²/D.
@@ -122,16 +111,12 @@ def elbo_gap(
     return 0.5 * (excess - excess.log1p() + shift)
 
 
-def fixed_point_F2(  # noqa: N802  (F is a symbol of the notation table)
-    S: float | Tensor, beta: float | Tensor, sigma2: float | Tensor, lam: float | Tensor
-) -> Tensor:
+def fixed_point_F2(S: Number, beta: Number, sigma2: Number, lam: Number) -> Tensor:  # noqa: N802  (F as in eq. 1)
     """F² = max(0, S - D/ρ(λ)): where F ends when it is learned by the ELBO while theta follows λ.
 
     S, above 0, is the variance of the data along the direction. It is active, F ≠ 0, only if S > D/ρ. Otherwise it
-    collapses: q(v|x) = p(v). Arguments and errors otherwise as for `rho`.
-
-    Source:
-        At λ = 1 it is probabilistic PCA, Tipping & Bishop (1999), and the linear VAE of Lucas et al. (2019).
+    collapses: q(v|x) = p(v). Arguments and errors otherwise as for `rho`. At λ = 1 it is probabilistic PCA, Tipping &
+    Bishop (1999), and the linear VAE of Lucas et al. (2019).
 
     Example:
         >>> fixed_point_F2(torch.tensor([1.0, 4.0]), beta=0.5, sigma2=0.5, lam=0.0)
@@ -140,7 +125,7 @@ def fixed_point_F2(  # noqa: N802  (F is a symbol of the notation table)
     return (positive("S", S) - _noise(beta, sigma2) / rho(lam, beta, sigma2)).clamp_min(0.0)
 
 
-def chain_noise(b: Tensor, sigma2: float | Tensor, lam: float | Tensor) -> Tensor:
+def chain_noise(b: Tensor, sigma2: Number, lam: Number) -> Tensor:
     """The noise n_1, …, n_L through which each layer of a linear Gaussian chain sees x at the fixed point of λ.
 
     For z_l|z_{l+1} ~ N(z_{l+1}, b_l) and x|z_1 ~ N(z_1, σ²), every posterior ends at
@@ -166,7 +151,7 @@ def chain_noise(b: Tensor, sigma2: float | Tensor, lam: float | Tensor) -> Tenso
     return torch.stack(n, dim=-1)
 
 
-def _noise(beta: float | Tensor, sigma2: float | Tensor) -> Tensor:
+def _noise(beta: Number, sigma2: Number) -> Tensor:
     """D = σ² + β, the variance of x given v."""
     return positive("beta", beta) + positive("sigma2", sigma2)
 
@@ -181,7 +166,7 @@ class Price(NamedTuple):
     modified: Tensor
 
 
-def misspecification_price(r: float | Tensor) -> Price:
+def misspecification_price(r: Number) -> Price:
     """(½ log(1 + r), r/2): where the KL ends if q(u|v) = N(a, s²) cannot depend on v.
 
     The full gradient shrinks q(v) to the variance 1/(1 + r), eq. (9) leaves it at 1. r = F²/β, above 0, says by how
@@ -192,24 +177,18 @@ def misspecification_price(r: float | Tensor) -> Price:
         [1.1513, 4.5]
     """
     r = positive("r", r)
-    return Price(0.5 * r.log1p(), 0.5 * r)
+    return Price(full=0.5 * r.log1p(), modified=0.5 * r)
 
 
-def starvation_time(
-    r: float | Tensor, lam: float | Tensor, level: float | Tensor, beta: float | Tensor = 1.0
-) -> Tensor:
+def starvation_time(r: Number, lam: Number, level: Number, beta: Number = 1.0) -> Tensor:
     """The time until the KL is below a level, by integrating the flow from t = 1, b = 0, s = √β.
 
     With y = t² and E = (b - F)²/β the flow is (log y)' = 2 - 2y - 2λyE, (log E)' = -2y/β, and the KL is
     ½(y - 1 - log y) + ½yE. It takes seconds where r is large; `starvation_law` needs no integration.
 
-    Args:
-        r: F²/β at the start, above 0.
-        lam, beta: λ and β. If phi moves k times as fast as theta, pass β/k.
-        level: in nats, above 0. Errors as for `rho`.
-
-    Returns:
-        Times, 0 where the KL starts below the level. The solver's error is about 1e-9 of the time, at least 1e-8.
+    `r` is F²/β at the start and `level` is in nats, both above 0; `lam` and `beta` are λ and β. If phi moves k times as
+    fast as theta, pass β/k. Errors as for `rho`. The times are 0 where the KL starts below the level; the solver's
+    error is about 1e-9 of the time, at least 1e-8.
 
     Example:
         >>> [round(float(starvation_time(9.0, lam, level=1e-3)), 4) for lam in (1.0, 0.0)]
@@ -218,7 +197,7 @@ def starvation_time(
     return _elementwise(_time_by_the_flow, r=r, lam=lam, level=level, beta=beta)
 
 
-def starvation_law(r: float | Tensor, lam: float | Tensor, level: float | Tensor, beta: float | Tensor = 1.0) -> Tensor:
+def starvation_law(r: Number, lam: Number, level: Number, beta: Number = 1.0) -> Tensor:
     """T = ½[βλ(r - E) + β log(r/E) + log y], the time until the KL is below a level, without integrating in time.
 
     log y - β log E - βλE - 2τ does not change with the time τ, and y is known at each E,
@@ -237,7 +216,7 @@ def starvation_law(r: float | Tensor, lam: float | Tensor, level: float | Tensor
     return _elementwise(_time_by_the_law, r=r, lam=lam, level=level, beta=beta)
 
 
-def _elementwise(time: Callable[[float, float, float, float], float], **named: float | Tensor) -> Tensor:
+def _elementwise(time: Callable[[float, float, float, float], float], **named: Number) -> Tensor:
     checked = ((fractions if name == "lam" else positive)(name, value) for name, value in named.items())
     cases = torch.broadcast_tensors(*checked)
     rows = zip(*(case.flatten().tolist() for case in cases), strict=True)

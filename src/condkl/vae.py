@@ -14,6 +14,10 @@ from torch.func import functional_call
 
 from condkl._checks import at_least_one
 
+#: A tensor for each layer, from the top down.
+Tensors = Sequence[Tensor]
+# What changes the gradient of a tensor and not its value: no name of the API, where `dynamics` has a Path too.
+Path = Callable[[Tensor], Tensor] | None
 PIXELS = 784
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -22,10 +26,8 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 class Terms:
     """The terms of the ELBO in nats, per image. ELBO = R - A - Σ_l C_l.
 
-    Attributes:
-        R: log p(x|u,v) at one draw of the latents, shape (n,).
-        A: KL[q(v|x) || p(v)], shape (n,).
-        C: KL~[q(u|v,x) || p(u|v)], eq. (4), at one draw of v; a column for each layer below v, shape (n, L - 1).
+    R is log p(x|u,v) at one draw of the latents and A is KL[q(v|x) || p(v)], each of shape (n,). C is
+    KL~[q(u|v,x) || p(u|v)], eq. (4), at one draw of v; a column for each layer below v, shape (n, L - 1).
 
     Example:
         >>> Terms(R=torch.tensor([-90.0]), A=torch.tensor([2.0]), C=torch.tensor([[3.0, 5.0]])).elbo
@@ -47,7 +49,7 @@ class Gaussian:
     """A diagonal Gaussian: `mean` and `log_scale` (the logarithm of the standard deviation), each (n, d).
 
     Example:
-        >>> Gaussian(mean=torch.tensor([[3.0, 4.0]]), log_scale=torch.zeros(1, 2)).kl_from_standard()  # 25/2
+        >>> gaussian(torch.tensor([[3.0, 4.0, 0.0, 0.0]])).kl_from_standard()  # two means, two log scales: 25/2
         tensor([12.5000])
     """
 
@@ -84,19 +86,16 @@ class Gaussian:
 
 @dataclass
 class Layer:
-    """A layer below v given the one above.
+    """A layer below v given the one above: q(u|v,x) and p(u|v), as the conditional KL sees them.
 
-    Attributes:
-        q, p: of q(u|v,x) and p(u|v), as the conditional KL sees them.
-        drawn_from: what z is drawn from: q, but for what a `path` changes in the gradient.
-        noise: standard normal, shape (n, d).
+    `drawn_from` is what z is drawn from: q, but for what a `path` changes in the gradient.
     """
 
     q: Gaussian
     p: Gaussian
     drawn_from: Gaussian
     noise: Tensor
-    _z: Tensor | None = None
+    _z: Tensor | None = None  # a cached property would stop the `torch.compile` of older versions
 
     def draw(self) -> Tensor:
         """z, shape (n, d), made at the first call: a step that does things in another order rounds otherwise."""
@@ -121,11 +120,8 @@ class TanhNet(nn.Module):
         self.parts = nn.ModuleList(nn.Linear(n, hidden, bias=i == 0) for i, n in enumerate(inputs))
         self.middle = nn.Linear(hidden, hidden)
         self.out = nn.Linear(hidden, outputs)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        for parameter in self.parameters():  # matrices, and biases
+            (nn.init.xavier_uniform_ if parameter.dim() == 2 else nn.init.zeros_)(parameter)
 
     def part(self, i: int, value: Tensor) -> Tensor:
         """The contribution of input i to the first layer, shape (n, hidden)."""
@@ -145,12 +141,7 @@ def _nets(modules: nn.ModuleList) -> list[TanhNet]:
 
 
 def gaussian(output: Tensor) -> Gaussian:
-    """The Gaussian whose mean is the first half of a network's output, and whose log_scale is the second.
-
-    Example:
-        >>> gaussian(torch.tensor([[1.0, 0.0]])).mean
-        tensor([[1.]])
-    """
+    """The `Gaussian` whose mean is the first half of a network's output, and whose log_scale is the second."""
     mean, log_scale = output.chunk(2, dim=-1)
     return Gaussian(mean, log_scale)
 
@@ -162,14 +153,9 @@ class HierarchicalVAE(nn.Module):
     IWAE paper, p(x|u) is Bernoulli; with `skip` the decoder is p(x|u,v). Every q has its own network on x:
     q(v|x) (parameters theta) and q(u|v,x) (phi) share no parameter.
 
-    Args:
-        latents: the width of each layer, v first.
-        hidden: widths of the tanh layers: (of networks that touch x, of p(u|v)); one number stands for both.
-        skip: whether the decoder sees all layers, or only the lowest.
-        pixels: the width of x.
-
-    Raises:
-        ValueError: if a width is not a whole number above 0 or `latents` is empty.
+    `latents` are the widths of the layers, v first; `hidden` those of the tanh layers, of networks that touch x and of
+    p(u|v), or one number for both; with `skip` the decoder sees all layers, else only the lowest; x has `pixels`. A
+    ValueError says that a width is not a whole number above 0, or that `latents` is empty.
 
     Source:
         Kosiorek (2017); sizes of the two-layer model of Burda, Grosse & Salakhutdinov (2015), whose
@@ -231,23 +217,16 @@ class HierarchicalVAE(nn.Module):
         return [torch.randn(len(x), n, generator=generator, dtype=x.dtype, device=x.device) for n in self.latents]
 
     def forward(
-        self,
-        x: Tensor,
-        generator: torch.Generator | None = None,
-        noise: Sequence[Tensor] | None = None,
-        path: Callable[[Tensor], Tensor] | None = None,
+        self, x: Tensor, generator: torch.Generator | None = None, noise: Tensors | None = None, path: Path = None
     ) -> Terms:
-        """The terms of the ELBO at one draw of the latents.
+        """The terms of the ELBO at one draw of the latents. A ValueError says which shape does not fit the model.
 
         Args:
             x: binary images as floats, shape (n, pixels).
             generator: the source of the latents' randomness, unless `noise` is given.
             noise: standard normal draws for each layer, as `noise(x)` gives them.
-            path: how a latent reaches the conditional KL below it: a function that changes the gradient of a
-                tensor and not its value; None leaves the gradient as it is. R always sees the latents as they are.
-
-        Raises:
-            ValueError: if the shape of x or of the noise does not fit the model.
+            path: a function that changes the gradient of a tensor and not its value, through which each latent reaches
+                the conditional KL below it; None leaves the gradient. R always sees the latents as they are.
         """
         if x.dim() != 2 or x.shape[1] != self.pixels:
             raise ValueError(f"x: expected shape (n, {self.pixels}), got {tuple(x.shape)}. Flatten the images.")
@@ -264,20 +243,12 @@ class HierarchicalVAE(nn.Module):
         return gaussian(self.q_v(x))
 
     def below(
-        self,
-        x: Tensor,
-        v: Tensor,
-        noise: Sequence[Tensor],
-        path: Callable[[Tensor], Tensor] | None = None,
-        freeze_model: bool = False,
+        self, x: Tensor, v: Tensor, noise: Tensors, path: Path = None, freeze_model: bool = False
     ) -> tuple[Tensor, Tensor]:
         """The terms below v: R, shape (n,), and C, shape (n, L - 1), at the given v and one draw of the lower layers.
 
-        Args:
-            x, path: as for `forward`.
-            v: any values of the uppermost layer, shape (n, width).
-            noise: standard normal draws for the layers below v.
-            freeze_model: whether omega, the parameters of p(u|v) and the decoder, gets no gradient.
+        `x` and `path` are as for `forward`, v has any values, shape (n, width), and `noise` is for the layers below it.
+        With `freeze_model` omega, the parameters of p(u|v) and the decoder, gets no gradient.
         """
         z, C = [v], []
         for layer in self.layers(v, noise, self.from_x(x), path, freeze_model):
@@ -292,20 +263,12 @@ class HierarchicalVAE(nn.Module):
         return [net.part(0, x) for net in _nets(self.q_u)]
 
     def layers(
-        self,
-        v: Tensor,
-        noise: Sequence[Tensor],
-        from_x: Sequence[Tensor] | None = None,
-        path: Callable[[Tensor], Tensor] | None = None,
-        freeze_model: bool = False,
+        self, v: Tensor, noise: Tensors, from_x: Tensors | None = None, path: Path = None, freeze_model: bool = False
     ) -> Iterator[Layer]:
         """The layers below v from the top down, each drawn given the one above: the one pass that all uses share.
 
-        Args:
-            v, noise, freeze_model: as for `below`.
-            from_x: what x adds to the first layer of each q(u|v,x), shape (n, hidden) or (hidden,) for one image; None
-                draws from the model, as if q were p.
-            path: how the layer above reaches q and p of a `Layer`, as for `forward`; the draw sees it as it is.
+        Arguments as for `below`. `from_x`, as the method of that name gives it, may have shape (hidden,) for one image;
+        None draws from the model, as if q were p. `path` is for q and p of a `Layer`; the draw sees v as it is.
         """
         above = v
         for i, (p_net, e) in enumerate(zip(_nets(self.p_u), noise, strict=True)):
@@ -326,7 +289,7 @@ class HierarchicalVAE(nn.Module):
             above = layer.draw()
 
     @torch.no_grad()
-    def generate(self, noise: Sequence[Tensor]) -> Tensor:
+    def generate(self, noise: Tensors) -> Tensor:
         """The images' probabilities, shape (n, pixels), at standard normal draws for each layer, v first."""
         z = [noise[0], *(layer.draw() for layer in self.layers(noise[0], noise[1:]))]
         return self.p_x(self.decoder_input(z)).sigmoid()
@@ -335,7 +298,7 @@ class HierarchicalVAE(nn.Module):
         """Draw images from the prior; returns the pixels' probabilities, shape (n, pixels)."""
         return self.generate(self.noise(self.p_x.out.weight.new_empty(at_least_one("n", n), 0), generator))
 
-    def decoder_input(self, z: Sequence[Tensor]) -> Tensor:
+    def decoder_input(self, z: Tensors) -> Tensor:
         """What the decoder sees of the layers z, v first: all of them with `skip`, else the lowest."""
         return torch.cat(list(z), dim=-1) if self.skip else z[-1]
 

@@ -4,10 +4,9 @@ import json
 import math
 import re
 import sys
-from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,16 +21,8 @@ EQUATIONS = tuple(str(n) for n in range(1, 10))
 _LABEL = r"^\s*:label:\s*eq-(\d+)\s*$|\$\$\s*\(eq-(\d+)\)"
 
 
-@dataclass(frozen=True)
-class Check:
-    """One comparison of an equation, or a named proposition, with an oracle, as `check` makes it.
-
-    `deviation` is the largest absolute difference between what came and what was wanted.
-
-    Example:
-        >>> print(Check("3", "by hand", deviation=0.1, tol=0.0, passed=False)._repr_mimebundle_()["text/plain"])
-        FAILED: eq. (3) against by hand: deviation 0.1, allowed 0
-    """
+class Check(NamedTuple):
+    """What `check` found: by how much, at most, an equation or a named proposition differs from an oracle."""
 
     eq: str
     oracle: str
@@ -44,12 +35,11 @@ class Check:
         text += f"deviation {self.deviation:.2g}, allowed {self.tol:.2g}"
         html = f'<p class="ledger-check">{"✓" if self.passed else "✗"} {escape(text)}</p>'
         # JSON has no infinity; the record keeps such numbers as text.
-        record = {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
+        record = {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in self._asdict().items()}
         return {MIME: record, "text/html": html, "text/plain": text}
 
 
-@dataclass(frozen=True)
-class LedgerRow:
+class LedgerRow(NamedTuple):
     """What is known of one equation: where it is derived, by which oracles, and how far off the worst check was.
 
     `chapter` is a file name without suffix, None where none derives it; `oracles` are in the order of their first use.
@@ -67,26 +57,22 @@ class LedgerRow:
     status: str
 
 
-@dataclass(frozen=True)
-class Ledger:
+class Ledger(NamedTuple):
     """The rows of all equations, and what is missing in words."""
 
     rows: list[LedgerRow]
-    gaps: list[str] = field(default_factory=list)
+    gaps: list[str]
 
 
 def check(eq: int | str, oracle: str, got: Tensor | ArrayLike, want: Tensor | ArrayLike, tol: float | Tensor) -> None:
     """Assert `|got - want| <= tol` everywhere, and record it in the notebook's output for the ledger page.
 
-    Args:
-        eq: the equation's number in the source (1 to 9), or the name of a proposition.
-        oracle: how `want` (or `got`) was found apart from the equation, e.g. "enumeration" or "quadrature".
-        got, want: numbers of the same shape; equal infinities agree.
-        tol: the largest deviation allowed: rounding, or a sampling error that was computed. Not negative.
+    `eq` is the equation's number in the source (1 to 9), or the name of a proposition; `oracle` says how `want` (or
+    `got`) was found apart from the equation, as "enumeration". Both sides have the same shape; equal infinities agree.
+    `tol`, not negative, is the largest deviation allowed: rounding, or a sampling error that was computed.
 
-    Raises:
-        AssertionError: if the deviation is above `tol` or a number is NaN.
-        ValueError: if the shapes differ, there is nothing to compare, or a name or tolerance makes no sense.
+    An AssertionError says that the deviation is above `tol` or that a number is NaN; a ValueError that the shapes
+    differ, that there is nothing to compare, or that a name or the tolerance makes no sense.
 
     Example:
         >>> check(eq=3, oracle="arithmetic", got=0.5 + 0.25, want=0.75, tol=0.0)
@@ -121,11 +107,6 @@ def collect(folder: Path) -> Ledger:
 
     A chapter derives an equation if its text carries the label `eq-N`. An equation whose chapter exists and that
     has fewer than two oracles, or a failed check, is a gap. Subfolders are not searched.
-
-    Example:
-        >>> ledger = collect(Path("a folder without chapters"))
-        >>> ledger.rows[8].equation, ledger.rows[8].status, ledger.gaps
-        ('9', 'not yet derived', [])
     """
     chapters: dict[str, str] = {}
     checks: dict[str, list[Check]] = {eq: [] for eq in EQUATIONS}

@@ -12,7 +12,6 @@ importing its module, so that a new objective is a new file and changes nothing 
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from condkl import _modules
 from condkl._checks import unit_interval
-from condkl.vae import HierarchicalVAE, Terms
+from condkl.vae import HierarchicalVAE, Tensors, Terms
 
 _FIXED = {"full": 1.0, "modified": 0.0}  # λ at its two ends
 
@@ -60,7 +59,7 @@ class Objective(ABC):
         model: HierarchicalVAE,
         x: Tensor,
         generator: torch.Generator | None = None,
-        noise: Sequence[Tensor] | None = None,
+        noise: Tensors | None = None,
         weight: Tensor | None = None,
     ) -> Terms:
         """The terms of the ELBO of `model` on x, with this objective's gradient.
@@ -71,7 +70,7 @@ class Objective(ABC):
         return self.follow(model, x, model.noise(x, generator) if noise is None else noise, weight)
 
     @abstractmethod
-    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Tensors, weight: Tensor | None) -> Terms:
         """What a call returns, at given noise."""
 
     def weight(self, progress: float) -> float:
@@ -84,10 +83,8 @@ class Interpolated(Objective):
     """theta follows ∇(R - A - λC): λ = 1 is the full gradient, λ = 0 is eq. (9).
 
     The plain gradient path is used at λ = 1, and a cut one at λ = 0. With several layers each conditional KL
-    scales its direct inputs once, so that every ancestor gets weight λ, and not λ to the number of hops.
-
-    Raises:
-        ValueError: if `lam`, λ, is not a number in [0, 1].
+    scales its direct inputs once, so that every ancestor gets weight λ, and not λ to the number of hops. `lam`, λ, is a
+    number in [0, 1], else a ValueError.
 
     Source:
         Kosiorek (2017), eqs. (7) and (9).
@@ -101,21 +98,11 @@ class Interpolated(Objective):
     def __post_init__(self) -> None:
         unit_interval("lam", self.lam)
 
-    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Tensors, weight: Tensor | None) -> Terms:
         """As `Objective.follow` says; nothing is scheduled."""
         if self.lam == 1:
             return model(x, noise=noise)
         return model(x, noise=noise, path=lambda v: scale_gradient(v, self.lam))
-
-
-def ramp(progress: float, until: float) -> float:
-    """A straight rise from 0 to 1 at `until`, and 1 from there on.
-
-    Example:
-        >>> ramp(0.1, until=0.5), ramp(0.7, until=0.5)
-        (0.2, 1.0)
-    """
-    return min(1.0, progress / until)
 
 
 #: The full gradient.
@@ -128,8 +115,7 @@ interpolated = Interpolated
 def canonical(name: str) -> str:
     """The one spelling of an objective's name: "full" for λ = 1, "modified" for λ = 0, "lambda=0.7" between them.
 
-    Raises:
-        ValueError: if the λ that the name gives is not a number in [0, 1].
+    A ValueError says that the λ in the name is not a number in [0, 1].
 
     Example:
         >>> canonical("lambda=0.70"), canonical("lambda=1"), canonical("free_bits")
@@ -157,14 +143,11 @@ def names() -> list[str]:
 def objective(name: str) -> Objective:
     """The objective of that name: "full", "modified" (eq. 9), "lambda=0.7" and the like, or a module of this package.
 
-    Raises:
-        ValueError: if the name is unknown; the error lists the known ones.
+    For another name the ValueError lists the known ones.
 
     Example:
-        >>> objective("lambda=0.5") == interpolated(0.5)
-        True
-        >>> objective("kl_warm_up").weight(progress=0.125)
-        0.5
+        >>> objective("lambda=0.5") == interpolated(0.5), objective("kl_warm_up").weight(progress=0.125)
+        (True, 0.5)
     """
     spelled = canonical(name)
     if spelled in _FIXED:

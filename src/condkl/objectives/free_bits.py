@@ -1,20 +1,17 @@
 """A layer uses some nats without a gradient against it."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from condkl.objectives import Objective, scale_gradient
-from condkl.vae import HierarchicalVAE, Terms
+from condkl.vae import HierarchicalVAE, Tensors, Terms
 
 
 @dataclass(frozen=True)
 class FreeBits(Objective):
     """All parameters follow ∇(R - max(A, nats) - Σ_l max(C_l, nats)), with A and C_l as means over the batch.
-
-    Each layer may use so many nats without a gradient against it.
 
     Source:
         Kingma et al. (2016), with one group per layer.
@@ -31,11 +28,9 @@ class FreeBits(Objective):
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.nats) and self.nats >= 0):
-            raise ValueError(
-                f"nats: expected a finite number of at least 0, got {self.nats!r}. 0 is the full gradient."
-            )
+            raise ValueError(f"nats: expected a finite number of at least 0, got {self.nats}. 0 is the full gradient.")
 
-    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Tensors, weight: Tensor | None) -> Terms:
         """As `Objective.follow` says; nothing is scheduled."""
         terms = model(x, noise=noise)
         return Terms(terms.R, self._above(terms.A), self._above(terms.C))

@@ -1,20 +1,17 @@
 """The weight of all KL terms rises from 0 to 1 over the first quarter of the training."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from condkl._checks import share
-from condkl.objectives import Objective, ramp, scale_gradient
-from condkl.vae import HierarchicalVAE, Terms
+from condkl.objectives import Objective, scale_gradient
+from condkl.vae import HierarchicalVAE, Tensors, Terms
 
 
 @dataclass(frozen=True)
 class KLWarmUp(Objective):
-    """All parameters follow ∇(R - w(A + C)) with w rising linearly from 0 to 1.
-
-    It is 1 from the share `until` of the training on, in (0, 1].
+    """All parameters follow ∇(R - w(A + C)), w rising linearly from 0 to 1 at the share `until` of the training.
 
     Source:
         Sønderby et al. (2016).
@@ -29,7 +26,7 @@ class KLWarmUp(Objective):
     def __post_init__(self) -> None:
         share("until", self.until)
 
-    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Tensors, weight: Tensor | None) -> Terms:
         """As `Objective.follow` says; the weight is w."""
         terms = model(x, noise=noise)
         if weight is None:
@@ -38,7 +35,7 @@ class KLWarmUp(Objective):
 
     def weight(self, progress: float) -> float:
         """The weight of the KL terms."""
-        return ramp(progress, self.until)
+        return min(1.0, progress / self.until)
 
 
 objective = KLWarmUp()

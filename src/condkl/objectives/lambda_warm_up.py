@@ -1,13 +1,12 @@
 """λ rises from 0, eq. (9), to 1, the full gradient, over the first half of the training."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from condkl._checks import share, unit_interval
-from condkl.objectives import Objective, ramp, scale_gradient
-from condkl.vae import HierarchicalVAE, Terms
+from condkl.objectives import Objective, scale_gradient
+from condkl.vae import HierarchicalVAE, Tensors, Terms
 
 
 @dataclass(frozen=True)
@@ -30,14 +29,14 @@ class LambdaSchedule(Objective):
             unit_interval(name, getattr(self, name))
         share("until", self.until)
 
-    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Tensors, weight: Tensor | None) -> Terms:
         """As `Objective.follow` says; the weight is λ."""
         lam = self.last if weight is None else weight
         return model(x, noise=noise, path=lambda v: scale_gradient(v, lam))
 
     def weight(self, progress: float) -> float:
         """λ."""
-        risen = ramp(progress, self.until)
+        risen = min(1.0, progress / self.until)
         return (1 - risen) * self.first + risen * self.last
 
 

@@ -1,12 +1,11 @@
 """phi is trained on v from the prior too."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from condkl.objectives import Objective
-from condkl.vae import HierarchicalVAE, Terms
+from condkl.vae import HierarchicalVAE, Tensors, Terms
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class PriorMixture(Objective):
         True
     """
 
-    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Sequence[Tensor], weight: Tensor | None) -> Terms:
+    def follow(self, model: HierarchicalVAE, x: Tensor, noise: Tensors, weight: Tensor | None) -> Terms:
         """As `Objective.follow` says; nothing is scheduled."""
         terms = model(x, noise=noise)
         # A standard normal draw is a draw from p(v). It is the one behind v as well: means do not see that.

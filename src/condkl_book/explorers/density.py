@@ -65,17 +65,12 @@ def density() -> Explorer:
     )
     gaussian = Series("Gaussian, same variance", "muted", "dashed", both, normals)
     alone = gaussian, Series("u under eq. (1)", "exact", "line", both, ours)
-    return Explorer(
-        controls=(
-            slider("F", "slope F", F_VALUES, opens=1.0),
-            slider("beta", "variance β", BETA_VALUES, opens=0.1),
-        ),
-        panels=(
-            Panel("Joint density: nested regions of v and u that hold shares of the pairs.", V_AXIS, U_AXIS, regions),
-            Panel("Log density of u, and of the Gaussian with the same variance.", U_AXIS, LOG_AXIS, alone),
-        ),
-        sentences=sentences,
+    controls = slider("F", "slope F", F_VALUES, opens=1.0), slider("beta", "variance β", BETA_VALUES, opens=0.1)
+    panels = (
+        Panel("Joint density: nested regions of v and u that hold shares of the pairs.", V_AXIS, U_AXIS, regions),
+        Panel("Log density of u, and of the Gaussian with the same variance.", U_AXIS, LOG_AXIS, alone),
     )
+    return Explorer(controls, panels, sentences)
 
 
 def _alone(F: float, beta: float) -> tuple[Array, Array, str]:

@@ -89,18 +89,16 @@ def flow() -> Explorer:
         Series("", *look[1:], tuple(np.column_stack([TIMES, np.maximum(kl(z), 1e-30)]) for z in path))
         for look, path in paths.items()
     )
-    return Explorer(
-        controls=(
-            slider("r", "misfit r at the start", R_VALUES, opens=100.0, form=",.0f"),
-            slider("lam", "your λ", LAMBDA_VALUES, opens=1.0),
-            Control("begin", "your λ acts from", BEGINNINGS, 1, choice=True),
-        ),
-        panels=(
-            Panel("Variance of q(v) over time on logarithmic axes, four ways.", TIME_AXIS, VARIANCE_AXIS, variances),
-            Panel("KL over time on logarithmic axes, the same four ways.", TIME_AXIS, KL_AXIS, kls),
-        ),
-        sentences=tuple(_sentence(*position) for position in positions),
+    controls = (
+        slider("r", "misfit r at the start", R_VALUES, opens=100.0, form=",.0f"),
+        slider("lam", "your λ", LAMBDA_VALUES, opens=1.0),
+        Control("begin", "your λ acts from", BEGINNINGS, 1, choice=True),
     )
+    panels = (
+        Panel("Variance of q(v) over time on logarithmic axes, four ways.", TIME_AXIS, VARIANCE_AXIS, variances),
+        Panel("KL over time on logarithmic axes, the same four ways.", TIME_AXIS, KL_AXIS, kls),
+    )
+    return Explorer(controls, panels, tuple(_sentence(*position) for position in positions))
 
 
 def _sentence(r: float, lam: float, begin: int) -> str:

@@ -1,9 +1,9 @@
 """What an interactive figure is made of, and the tables that its page looks up."""
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.path import Path as Line
@@ -16,8 +16,7 @@ Array = NDArray[np.float64]
 WIDTH, HEIGHT = 1120, 760
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """One axis of a panel, with the value of each tick by its text; if `log`, equal distances are equal ratios."""
 
     label: str
@@ -37,8 +36,7 @@ def whole_ticks(low: int, high: int, step: int = 1) -> dict[str, float]:
     return {str(k).replace("-", "−"): k for k in range(low, high + 1, step)}
 
 
-@dataclass(frozen=True)
-class Series:
+class Series(NamedTuple):
     """A curve, an area or a dot at each position of the controls that it depends on.
 
     An empty name has no entry in the legend. The colour is a key of `condkl_book.style.COLOURS`, the look is "line",
@@ -53,8 +51,7 @@ class Series:
     points: tuple[Array, ...]
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     """A pair of axes with its series, the last on top; `alt` tells what it shows to those who do not see it."""
 
     alt: str
@@ -63,8 +60,7 @@ class Panel:
     series: tuple[Series, ...]
 
 
-@dataclass(frozen=True)
-class Control:
+class Control(NamedTuple):
     """A slider, or a list if `choice`: the texts of its positions, and the position that the page opens with."""
 
     name: str
@@ -131,19 +127,13 @@ def svg_path(points: Array, x: Axis, y: Axis, look: str) -> str:
     line.simplify_threshold = 0.5  # of the grid
     margin = None if look == "area" else (-8, -8, WIDTH + 8, HEIGHT + 8)
     cleaned = line.cleaned(clip=margin, simplify=True)
-    steps = _steps(np.rint(cleaned.vertices).astype(int).tolist(), np.asarray(cleaned.codes, int).tolist())
-    return "".join(steps) + ("z" if look == "area" else "")
+    corners, starts = np.rint(cleaned.vertices).astype(int), np.flatnonzero(np.asarray(cleaned.codes) == Line.MOVETO)
+    pieces = np.split(corners[:-1], starts)[1:]  # the last of the corners only says that the path ends
+    return "".join(map(_piece, pieces)) + ("z" if look == "area" else "")
 
 
-def _steps(points: list[list[int]], codes: list[int]) -> Iterator[str]:
-    here, relative = [0, 0], False
-    for (x, y), code in zip(points, codes, strict=True):
-        dx, dy = x - here[0], y - here[1]
-        if code == Line.MOVETO:
-            yield f"M{x} {y}"
-            relative = False
-        elif code == Line.LINETO and (dx or dy):
-            # "l" is said once, and a minus sign parts two numbers as well as a space does: the tables are large.
-            yield f"{' ' if relative and dx >= 0 else '' if relative else 'l'}{dx}{' ' if dy >= 0 else ''}{dy}"
-            relative = True
-        here = [x, y]
+def _piece(corners: NDArray[np.int_]) -> str:
+    steps = np.diff(corners, axis=0)
+    steps = steps[steps.any(1)].ravel()
+    # "l" is said once, and a minus sign parts two numbers as well as a space does: the tables are large.
+    return "M{} {}".format(*corners[0]) + ("l" + " ".join(map(str, steps)) if len(steps) else "").replace(" -", "-")

@@ -23,9 +23,8 @@ GAP_AXIS = Axis("ELBO lost (nats)", -0.04, 1.3, {"0": 0.0, "0.4": 0.4, "0.8": 0.
 def tempering() -> Explorer:
     """The exact and the tempered posterior of v at one x, and the ELBO lost, under σ², β and λ."""
     two, three = ("sigma2", "beta"), ("sigma2", "beta", "lam")
-    one = torch.ones(1, dtype=torch.float64)
     posteriors = (
-        Series("prior p(v)", "muted", "dotted", (), _bells(0 * one, one)),
+        Series("prior p(v)", "muted", "dotted", (), _bells(torch.zeros(1), torch.ones(1))),
         Series("eq. (9), λ = 0", "modified", "line", two, _posteriors([0.0])),
         Series("exact, λ = 1", "exact", "line", two, _posteriors([1.0])),
         Series("your λ", "interpolated", "dashed", three, _posteriors(LAMBDA_VALUES)),
@@ -34,18 +33,25 @@ def tempering() -> Explorer:
         Series("", "exact", "line", two, _gaps(np.linspace(0, 1, 61).tolist(), together=61)),
         Series("", "interpolated", "dot", three, _gaps(LAMBDA_VALUES)),
     )
-    return Explorer(
-        controls=(
-            slider("sigma2", "variance σ² of x", VARIANCES, opens=0.2),
-            slider("beta", "variance β of u", VARIANCES, opens=0.5),
-            slider("lam", "your λ", LAMBDA_VALUES, opens=0.2),
-        ),
-        panels=(
-            Panel("Densities of v: prior, eq. (9), exact posterior, and your λ.", V_AXIS, DENSITY_AXIS, posteriors),
-            Panel("ELBO lost against λ, with a dot at your λ.", LAMBDA_AXIS, GAP_AXIS, gaps),
-        ),
-        sentences=_sentences(),
+    controls = (
+        slider("sigma2", "variance σ² of x", VARIANCES, opens=0.2),
+        slider("beta", "variance β of u", VARIANCES, opens=0.5),
+        slider("lam", "your λ", LAMBDA_VALUES, opens=0.2),
     )
+    panels = (
+        Panel("Densities of v: prior, eq. (9), exact posterior, and your λ.", V_AXIS, DENSITY_AXIS, posteriors),
+        Panel("ELBO lost against λ, with a dot at your λ.", LAMBDA_AXIS, GAP_AXIS, gaps),
+    )
+    sigma2, beta, lam = _positions(LAMBDA_VALUES)
+    own, exact = tempered_posterior(DATUM, SLOPE, beta, sigma2, lam), exact_posterior(DATUM, SLOPE, beta, sigma2)
+    power, lost = rho(lam, beta, sigma2), elbo_gap(DATUM, SLOPE, beta, sigma2, lam)
+    numbers = torch.stack([sigma2, beta, lam, power, *own, *exact, lost], dim=1)
+    sentences = tuple(
+        f"σ² = {s:g}, β = {b:g}, λ = {weight:g}: ρ = {r:.2f}. Training stops at mean {mean:z.2f} and variance "
+        f"{variance:.2f}; the exact posterior has {m:z.2f} and {t:.2f}. The ELBO loses {gap:z.3f} nats."
+        for s, b, weight, r, mean, variance, m, t, gap in numbers.tolist()
+    )
+    return Explorer(controls, panels, sentences)
 
 
 def _positions(lams: Sequence[float]) -> tuple[Tensor, ...]:
@@ -69,15 +75,3 @@ def _gaps(lams: Sequence[float], together: int = 1) -> tuple[Array, ...]:
     sigma2, beta, lam = _positions(lams)
     points = torch.stack([lam, elbo_gap(DATUM, SLOPE, beta, sigma2, lam)], dim=1)
     return tuple(curve.numpy() for curve in points.split(together))
-
-
-def _sentences() -> tuple[str, ...]:
-    sigma2, beta, lam = _positions(LAMBDA_VALUES)
-    own, exact = tempered_posterior(DATUM, SLOPE, beta, sigma2, lam), exact_posterior(DATUM, SLOPE, beta, sigma2)
-    power, lost = rho(lam, beta, sigma2), elbo_gap(DATUM, SLOPE, beta, sigma2, lam)
-    numbers = torch.stack([sigma2, beta, lam, power, *own, *exact, lost], dim=1)
-    return tuple(
-        f"σ² = {s:g}, β = {b:g}, λ = {weight:g}: ρ = {r:.2f}. Training stops at mean {mean:z.2f} and variance "
-        f"{variance:.2f}; the exact posterior has {m:z.2f} and {t:.2f}. The ELBO loses {gap:z.3f} nats."
-        for s, b, weight, r, mean, variance, m, t, gap in numbers.tolist()
-    )
