@@ -84,7 +84,8 @@ class Project:
         return path
 
     def name_chapters(self, *names):
-        self.write("book/_toc.yml", "format: jb-book\nroot: index\nchapters:\n" + "".join(f"  - file: {name}\n" for name in names))
+        files = "".join(f"  - file: {name}\n" for name in names)
+        self.write("book/_toc.yml", f"format: jb-book\nroot: index\nchapters:\n{files}")
 
     def edit(self, name, text="'b text'"):
         """Write other contents of the same size with the same date: nothing but the contents tells."""
