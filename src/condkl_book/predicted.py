@@ -20,11 +20,7 @@ _PLAIN = (
 
 
 def statements(section: str) -> str:
-    """The predictions of a module of `condkl_studies.predictions` with their reasons, as a numbered list.
-
-    Raises:
-        ValueError: if it has none.
-    """
+    """The predictions of a module of `condkl_studies.predictions` with their reasons, as a numbered list."""
     found = [f"{one.number}. {one.text}" for one in predictions() if one.section == section]
     if not found:
         raise ValueError(f"section: expected one with predictions, got {section!r}.")

@@ -119,8 +119,7 @@ def study_table() -> pd.DataFrame:
     for name, study in plans.studies().items():
         found = runs(name)
         broken = len(store.recorded(name, study.configs)) - len(found)
-        # What is not recorded, at the pace of the rest; that of a study without any, at the pace of `main`.
-        paced = found if len(found) else runs("main")
+        paced = found if len(found) else runs("main")  # what is not recorded, at the pace of what is, or of `main`
         left = study.steps - int(found["steps"].sum())
         whole = duration(found["seconds"].sum() + (left and left * (paced["seconds"] / paced["steps"]).mean()))
         counted = f"{len(found)} of {len(study.configs)}" + f" ({broken} broken)" * bool(broken)

@@ -47,8 +47,7 @@ class Interval:
 def interval(values: Sequence[float] | pd.Series) -> Interval:
     """The mean of the values of independent seeds with its 95% interval, t_{0.975, n-1} s / √n on either side.
 
-    Raises:
-        ValueError: with fewer than two values, or one that is not finite: there is no spread to go by.
+    Fewer than two values, or one that is not finite, are a ValueError: there is no spread to go by.
 
     Example:
         >>> print(interval([1.0, 2.0, 3.0]))
@@ -71,9 +70,7 @@ def frame(*runs: Runs) -> pd.DataFrame:
     run has more, in nats. The last row of the record's columns on the validation images: `val_elbo`, `val_R`, `val_A`,
     `val_C`, in nats, `active_v`, `active_u`.
 
-    Raises:
-        RecordError: if a run has no record; the message names the command that makes it.
-        ValueError: if there is no such study.
+    A run without a record is a RecordError, which names the command that makes it; an unknown study a ValueError.
     """
     return pd.DataFrame([_origin(study, one) | _end(one) for study, one in _results(runs)])
 
@@ -91,11 +88,7 @@ def curves(*runs: Runs) -> pd.DataFrame:
 
 
 def where(table: pd.DataFrame, **settings: Any) -> pd.DataFrame:
-    """The rows that have those settings.
-
-    Raises:
-        ValueError: if there is none.
-    """
+    """The rows that have those settings; a ValueError if there is none."""
     for name, value in settings.items():
         table = table[table[name] == value]
     if table.empty:
@@ -106,10 +99,8 @@ def where(table: pd.DataFrame, **settings: Any) -> pd.DataFrame:
 def paired(table: pd.DataFrame, column: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Interval:
     """The mean over seeds of one setting's value minus the other's, with its 95% interval.
 
-    Runs of one seed share weights, batches and noise; only the seeds that both settings have count.
-
-    Raises:
-        ValueError: if a setting has a seed twice, or fewer than two seeds are common.
+    Runs of one seed share weights, batches and noise; only the seeds that both settings have count. A setting with a
+    seed twice, and fewer than two common seeds, are a ValueError.
     """
     values = [where(table, **dict(setting)).set_index("seed")[column] for setting in (one, other)]
     for setting, found in zip((one, other), values, strict=True):

@@ -8,15 +8,14 @@ study that it is judged by.
 """
 
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 
 import numpy as np
 from pandas import DataFrame, Series
 
+from condkl import _modules
 from condkl_studies import plans, results, store, tables
 from condkl_studies.results import Interval, minus
 
@@ -80,17 +79,13 @@ def written(date: str, commit: str = "") -> Callable[..., Callable[[Judge], Pred
 
 def predictions() -> list[Prediction]:
     """All predictions, by number."""
-    modules = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    modules = [_modules.module(__name__, name) for name in _modules.names(__name__)]
     found = [one for module in modules for one in vars(module).values() if isinstance(one, Prediction)]
     return sorted(found, key=lambda one: one.number)
 
 
 def verdicts() -> dict[int, Verdict]:
-    """All predictions judged by the records, by number.
-
-    Raises:
-        RecordError: if a record is broken. One that is missing leaves its predictions open.
-    """
+    """All predictions judged by the records, by number; a missing record leaves its predictions open."""
     read, found = cache(_table), {}  # each table once
     for one in predictions():
         missing = " ".join(filter(None, map(_missing, one.studies)))
