@@ -26,17 +26,14 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 class Terms:
     """The terms of the ELBO in nats, per image. ELBO = R - A - Σ_l C_l.
 
-    R is log p(x|u,v) at one draw of the latents and A is KL[q(v|x) || p(v)], each of shape (n,). C is
-    KL~[q(u|v,x) || p(u|v)], eq. (4), at one draw of v; a column for each layer below v, shape (n, L - 1).
-
     Example:
         >>> Terms(R=torch.tensor([-90.0]), A=torch.tensor([2.0]), C=torch.tensor([[3.0, 5.0]])).elbo
         tensor([-100.])
     """
 
-    R: Tensor
-    A: Tensor
-    C: Tensor
+    R: Tensor  #: log p(x|u,v) at one draw of the latents, shape (n,)
+    A: Tensor  #: KL[q(v|x) || p(v)], shape (n,)
+    C: Tensor  #: KL~[q(u|v,x) || p(u|v)], eq. (4), at one draw of v; a column for each layer below it, shape (n, L - 1)
 
     @property
     def elbo(self) -> Tensor:
