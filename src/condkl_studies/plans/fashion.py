@@ -10,5 +10,4 @@ STUDY = Study(
     "The comparison of `main` on Fashion-MNIST: four ways of training, two decoders, five seeds, 40 epochs, and the "
     "one-layer VAE.",
     grid(FASHION, seed=range(5), skip=DECODERS, objective=OBJECTIVES) + grid(FASHION, seed=range(5), latents=[(50,)]),
-    open=True,
 )
