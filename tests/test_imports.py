@@ -68,3 +68,10 @@ def test_reading_results_loads_no_training_and_no_figures():
     assert {"condkl_studies.store", "condkl_studies.plans.main"} <= loaded
     heavy = {f"condkl_studies.{name}" for name in ("engine", "training", "synthetic", "data", "schedule", "replay")}
     assert not loaded & (heavy | {"matplotlib", "seaborn", "distributed", "condkl_book"})
+
+
+def test_the_studies_have_one_source_of_seeded_randomness():
+    folder = ROOT / "src" / "condkl_studies"
+    nodes = {file.name: ast.walk(ast.parse(file.read_text("utf-8"))) for file in folder.rglob("*.py")}  # no examples
+    makers = {name for name, found in nodes.items() for node in found if getattr(node, "attr", "") == "manual_seed"}
+    assert makers == {"randomness.py"}

@@ -25,7 +25,7 @@ from condkl_studies.cache import Cache
 from condkl_studies.config import RunConfig
 from condkl_studies.data import binarise_once, load
 from condkl_studies.evaluation import iwae_log_likelihood, mean_terms, units
-from condkl_studies.randomness import seeded_globally
+from condkl_studies.randomness import seeded, seeded_globally
 from condkl_studies.store import RunResult
 from condkl_studies.training import NonFiniteLossError, State, windows
 
@@ -133,7 +133,7 @@ def _final(config: RunConfig, model: HierarchicalVAE) -> dict[str, np.ndarray]:
         **_prior_samples(model),
     }
     if config.likelihood_images:
-        draws = torch.Generator(found.variance.device).manual_seed(_EVALUATION_SEED)
+        draws = seeded(_EVALUATION_SEED, found.variance.device)
         chosen = torch.linspace(0, len(test) - 1, config.likelihood_images).round().long()
         x = binarise_once(test[chosen], _EVALUATION_SEED).to(draws.device)
         arrays["likelihood_image"] = chosen
@@ -142,7 +142,7 @@ def _final(config: RunConfig, model: HierarchicalVAE) -> dict[str, np.ndarray]:
 
 
 def _prior_samples(model: HierarchicalVAE) -> dict[str, Tensor]:
-    draws = torch.Generator(next(model.parameters()).device).manual_seed(_EVALUATION_SEED)
+    draws = seeded(_EVALUATION_SEED, next(model.parameters()).device)
     noise = model.noise(torch.empty(_GRID * _GRID, 0, device=draws.device), draws)
     same_v = [noise[0][:_GRID].repeat_interleave(_GRID, 0), *noise[1:]]
     same_u = [noise[0], *(e[:_GRID].repeat(_GRID, 1) for e in noise[1:])]

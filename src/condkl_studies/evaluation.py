@@ -8,6 +8,7 @@ from torch import Tensor
 from condkl._checks import at_least_one
 from condkl.vae import Gaussian, HierarchicalVAE, Terms
 from condkl_studies.data import binarise
+from condkl_studies.randomness import seeded
 from condkl_studies.training import summary
 
 _ACTIVE_VARIANCE = 0.01  # of a unit's posterior mean over the images (Burda et al., 2015)
@@ -44,7 +45,7 @@ def mean_terms(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1
     in nats (and `C1`, `C2`, … with several conditional KLs). An ELBO is a lower bound of the log-likelihood, not the
     log-likelihood.
     """
-    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    generator = seeded(seed, next(model.parameters()).device)
     parts = [model(binarise(part, generator), generator) for part in images.to(generator.device).split(chunk)]
     return summary(Terms(*(torch.cat([getattr(part, name) for part in parts]) for name in ("R", "A", "C"))))
 
@@ -52,7 +53,7 @@ def mean_terms(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1
 @torch.no_grad()
 def units(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1000) -> Units:
     """What each latent unit does on `images`, by one draw of binarisation and latents per image, as in `mean_terms`."""
-    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    generator = seeded(seed, next(model.parameters()).device)
     means, kls = [], []
     for part in images.to(generator.device).split(chunk):
         x = binarise(part, generator)
@@ -61,8 +62,7 @@ def units(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1000) 
         means.append(q.mean)
         below = model.layers(q.at(noise[0]), noise[1:], model.from_x(x))
         kls.append([q.kl_per_unit_from_standard().sum(0), *(layer.q.kl_per_unit(layer.p).sum(0) for layer in below)])
-    totals = zip(*kls, strict=True)
-    return Units(torch.cat(means).var(0), tuple(torch.stack(kl).sum(0) / len(images) for kl in totals))
+    return Units(torch.cat(means).var(0), tuple(torch.stack(kl).sum(0) / len(images) for kl in zip(*kls, strict=True)))
 
 
 @torch.no_grad()

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +10,14 @@ import torch
 _GLOBAL = threading.Lock()  # around torch's global stream
 
 
+def seeded(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator on that device that begins at `seed`."""
+    return torch.Generator(device).manual_seed(seed)
+
+
 def stream(seed: int, purpose: int, index: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator of its own for each seed, purpose and index, independent of all others."""
-    entropy: Any = np.random.SeedSequence((seed, purpose, index)).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(entropy))
+    return seeded(int(np.random.SeedSequence((seed, purpose, index)).generate_state(1, np.uint64)[0]), device)
 
 
 @contextmanager

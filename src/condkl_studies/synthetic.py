@@ -10,7 +10,7 @@ from torch import Tensor
 
 from condkl.vae import HierarchicalVAE, TanhNet, gaussian
 from condkl_studies.data import module
-from condkl_studies.randomness import seeded_globally
+from condkl_studies.randomness import seeded, seeded_globally
 
 _PIXELS, _HIDDEN = 64, (50, 25)
 _GAIN = 6.0  # of the decoder's last layer: given all pixels, u keeps a variance near 0.1
@@ -68,7 +68,7 @@ def known_model(name: str) -> KnownModel:
 def _truth(spread: float, skip: bool) -> HierarchicalVAE:
     with seeded_globally(0):  # the posteriors' weights are drawn, and not used
         model = HierarchicalVAE((1, 2), _HIDDEN, skip=skip, pixels=_PIXELS).requires_grad_(False)
-    draws = torch.Generator().manual_seed(0)
+    draws = seeded(0)
     for parameter in model.omega():
         fan_in = parameter.shape[-1] if parameter.dim() == 2 else 4
         parameter.copy_(torch.randn(parameter.shape, generator=draws) / math.sqrt(fan_in))
@@ -91,7 +91,7 @@ def _truth(spread: float, skip: bool) -> HierarchicalVAE:
 def _images(model: KnownModel, split: str) -> Tensor:
     if split not in _SIZES:
         raise ValueError(f"split: expected one of {', '.join(_SIZES)}, got {split!r}.")
-    draws = torch.Generator().manual_seed(1 + list(_SIZES).index(split))
+    draws = seeded(1 + list(_SIZES).index(split))
     probabilities = model.truth().sample(_SIZES[split], draws)
     return (torch.rand(probabilities.shape, generator=draws) < probabilities).to(torch.uint8) * 255
 

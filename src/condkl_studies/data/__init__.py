@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from condkl import _modules
+from condkl_studies.randomness import seeded
 
 
 def names() -> list[str]:
@@ -52,4 +53,4 @@ def binarise(images: Tensor, generator: torch.Generator, dtype: torch.dtype = to
 
 def binarise_once(images: Tensor, seed: int = 0) -> Tensor:
     """Binarise with one fixed draw, the same at every call (static binarisation). Shapes as for `binarise`."""
-    return binarise(images, torch.Generator(images.device).manual_seed(seed))
+    return binarise(images, seeded(seed, images.device))
