@@ -19,8 +19,8 @@ from benchmarks.contestants import CONTESTANTS, Entry
 from benchmarks.problem import WINDOW, Problem, flops_per_step, make_problem
 from benchmarks.workers import WorkerError
 from condkl_studies.config import PROTOCOL
-from condkl_studies.engine import commit, machine
 from condkl_studies.files import data_folder, write_json
+from condkl_studies.machine import commit, machine
 
 IDLE = 0.5  # processes that want a core, the mean over a minute, up to which a machine counts as idle
 

@@ -40,7 +40,7 @@ class Entry:
         """Why it cannot take part here, or an empty string."""
         if self.module and find_spec(self.module) is None:
             return f"not installed: {self.package}"
-        from condkl_studies.engine import compiler_found  # here: workers, which do not ask, start without torch
+        from condkl_studies.machine import compiler_found  # here: workers, which do not ask, start without torch
 
         return "no C++ compiler" if self.options.get("compiled") and not compiler_found() else ""
 

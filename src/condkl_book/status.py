@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from condkl_studies import RecordError, plans, store, verify
-from condkl_studies.engine import commit, compiler_found, machine
+from condkl_studies.machine import commit, compiler_found, machine
 
 PACKAGES = ("condkl", "torch", "numpy", "scipy", "sympy", "pandas", "matplotlib", "jupyter-book", "Sphinx", "nbmake")
 _BOOK = Path(__file__).resolve().parents[2] / "book"

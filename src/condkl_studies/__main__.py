@@ -12,8 +12,8 @@ import torch
 
 from condkl_studies import plans, store, verify
 from condkl_studies.cache import Cache, RunBusyError, cache_folder
-from condkl_studies.engine import compiler_found
 from condkl_studies.files import DataError
+from condkl_studies.machine import compiler_found
 from condkl_studies.replay import replay_sample
 from condkl_studies.results import curves
 from condkl_studies.schedule import WorkersError, dask_workers, local_processes, run_study

@@ -64,7 +64,7 @@ class Cache:
         said = {"step": state.step, "rows": state.rows, "seconds": seconds, "made_by": self.made_by}
         said["sha256"] = _sha256(tensors)
         header = {"state": json.dumps(said), "seal": digest(said)}
-        write_whole(self.folder / _FILE, safetensors.torch.save(tensors, header))
+        write_whole(self.folder / _FILE, safetensors.torch.save(_in_order(tensors), header))
 
     def peek(self) -> dict[str, Any] | None:
         """What is said of the saved state, or None if there is none, or one that is not as it was written."""
@@ -98,7 +98,12 @@ class Cache:
 
 def _sha256(tensors: dict[str, Tensor]) -> str:
     """Of all that safetensors writes of them: names, types, shapes and bytes."""
-    return hashlib.sha256(safetensors.torch.save(tensors)).hexdigest()
+    return hashlib.sha256(safetensors.torch.save(_in_order(tensors))).hexdigest()
+
+
+def _in_order(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, row by row in memory."""
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def _tensors(state: State) -> dict[str, Tensor]:

@@ -1,18 +1,14 @@
 """One run: train as its config says, evaluate, and say what stands behind the numbers."""
 
 import contextlib
-import functools
 import math
 import os
 import platform
-import subprocess
-import sysconfig
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -21,16 +17,17 @@ from torch import Tensor
 
 from condkl.objectives import objective
 from condkl.vae import HierarchicalVAE
+from condkl_studies import products
 from condkl_studies.cache import Cache
-from condkl_studies.config import RunConfig
+from condkl_studies.config import PROTOCOL, RunConfig
 from condkl_studies.data import binarise_once, load
 from condkl_studies.evaluation import iwae_log_likelihood, mean_terms, units
+from condkl_studies.machine import commit, compiler, machine
 from condkl_studies.randomness import seeded, seeded_globally
 from condkl_studies.store import RunResult
 from condkl_studies.training import NonFiniteLossError, State, windows
 
 _EVALUATION_SEED = 0  # the same binarisation and latents' noise for every run, so that runs compare in pairs
-_VECTORS = 256  # bits, those of AVX2: a processor with wider ones repeats a record to the last bit nevertheless
 _GRID = 8  # prior samples: so many v, with so many u each
 
 
@@ -44,8 +41,14 @@ def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False
     A run whose state is in the folder `cache` goes on from it; None keeps no state. A `compiled` step needs a C++
     compiler or CUDA. The device "auto" is CUDA where it is.
 
-    A RunFailedError says that training diverged, a RunBusyError that another process trains this run in this cache.
+    A RunFailedError says that training diverged, a RunBusyError that another process trains this run in this cache, a
+    ValueError that the config is of an earlier protocol, whose records can be read.
     """
+    if config.protocol != PROTOCOL:
+        raise ValueError(
+            f"protocol: expected {PROTOCOL}, got {config.protocol}: {config.label} is of numerics that this version "
+            f"reads and does not train. Train it as `dataclasses.replace(config, protocol={PROTOCOL})`."
+        )
     torch.set_num_threads(1)  # runs share a machine: one thread each is faster, and never collapses
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     # Now, because files may change while the run goes on.
@@ -62,14 +65,15 @@ def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False
         training = before + time.perf_counter() - start
         samples = _final(config, model)
         seconds = {"training": training, "evaluation": before + time.perf_counter() - start - training}
-        parameter = next(model.parameters())
+        parameter, images = next(model.parameters()), load(config.data, "train")
         provenance = {
             "commit": made_at,
             **made_by,
             "python": platform.python_version(),
             "device": str(parameter.device),
             "dtype": str(parameter.dtype),
-            "compiler": (_said_by(_cxx(), "--version") or "").partition("\n")[0] or None,
+            "compiler": compiler(),
+            "products": str(products.calls(images.to(parameter.device), parameter.dtype)) if compiled else "torch",
             "threads": torch.get_num_threads(),
             "seed": config.seed,
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
@@ -92,7 +96,7 @@ def trained(config: RunConfig, state: State, compiled: bool = False) -> Iterator
     images, validation = load(config.data, "train"), load(config.data, "validation")
     try:
         followed = objective(config.objective)
-        for _ in windows(state, followed, images, config.training(), config.seed, compiled, _VECTORS):
+        for _ in windows(state, followed, images, config.training(), config.seed, compiled):
             if len(state.rows) % config.validate_every == 0 or state.step == config.steps:
                 means = mean_terms(state.model, validation, _EVALUATION_SEED)
                 counts = units(state.model, validation, _EVALUATION_SEED).active()
@@ -104,21 +108,6 @@ def trained(config: RunConfig, state: State, compiled: bool = False) -> Iterator
             yield state
     except NonFiniteLossError as error:
         raise RunFailedError(f"{config.label}: {error} Config: {config.canonical()}") from error
-
-
-def compiler_found() -> bool:
-    """Whether `torch.compile` has what it needs here: CUDA or a C++ compiler that works."""
-    return torch.cuda.is_available() or _compiles(_cxx())
-
-
-def machine() -> dict[str, str]:
-    """The kind of machine, on which the same run gives the same bits."""
-    return {
-        "processor": _processor(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "system": f"{platform.system()} {platform.machine()}",
-        "torch": torch.__version__,
-    }
 
 
 def _final(config: RunConfig, model: HierarchicalVAE) -> dict[str, np.ndarray]:
@@ -154,39 +143,3 @@ def _prior_samples(model: HierarchicalVAE) -> dict[str, Tensor]:
 
 def _packages() -> dict[str, str]:
     return {name: version(name) for name in ("condkl", "torch", "numpy", "pandas", "safetensors")}
-
-
-def commit() -> str | None:
-    """The commit of the repository, or None outside one."""
-    return _said_by("git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD")
-
-
-def _said_by(*command: str) -> str | None:
-    """What a command prints, or None if it fails or is not there."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _cxx() -> str:
-    """The C++ compiler, as torch looks for it."""
-    return os.environ.get("CXX", "g++")
-
-
-@functools.cache
-def _compiles(compiler: str) -> bool:
-    """Whether it makes a library of one line that needs Python's headers, as all that torch generates does."""
-    with TemporaryDirectory() as folder:
-        source = Path(folder, "one_line.cpp")
-        source.write_text("#include <Python.h>\n")
-        options = ["-I", sysconfig.get_path("include"), "-shared", "-fPIC", "-o", f"{folder}/one_line.so"]
-        return _said_by(compiler, *options, str(source)) is not None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,9 @@ import torch
 from scipy import stats
 
 from condkl_studies import plans, store
-from condkl_studies.config import RunConfig
-from condkl_studies.engine import compiler_found, initial_model, machine, trained
+from condkl_studies.config import PROTOCOL, RunConfig
+from condkl_studies.engine import initial_model, trained
+from condkl_studies.machine import compiler_found, machine
 from condkl_studies.store import RunResult
 from condkl_studies.training import State
 
@@ -102,10 +103,10 @@ def train_beside(config: RunConfig) -> Replay:
 def replay_sample(records: Sequence[RunResult], count: int, seed: int, eager: bool = False) -> list[Replay]:
     """Train the first window of `count` of the records again, drawn with `seed`.
 
-    On the kind of machine that made the record every number has to be the same to the last bit. Elsewhere, and
-    uncompiled where the record was compiled, each term has to lie within the spread of the recorded seeds of the same
-    setting; a run that is its setting's only seed is not drawn there. What was recorded compiled is compiled again
-    where there is a compiler, but not if `eager`.
+    On the kind of machine that made the record every number has to be the same to the last bit. Elsewhere, uncompiled
+    where the record was compiled, and if its protocol is an earlier one, so that other bits were drawn, each term has
+    to lie within the spread of the recorded seeds of the same setting; a run that is its setting's only seed is not
+    drawn there. What was recorded compiled is compiled again where there is a compiler, but not if `eager`.
     """
     seeds = {id(record): [r for r in records if record.config.same_but_for_seed(r.config)] for record in records}
     fit = [record for record in records if _repeatable(record, eager) or len(seeds[id(record)]) > 1]
@@ -124,6 +125,7 @@ def replay(record: RunResult, seeds: Sequence[RunResult], eager: bool = False) -
 
 def first_window(config: RunConfig, compiled: bool = False, device: str = "auto") -> pd.DataFrame:
     """Train the first window of a run, with arguments and errors as of `fit_run`: the first row of its record."""
+    config = replace(config, protocol=PROTOCOL)  # what can be trained
     return pd.DataFrame(next(trained(config, State.start(initial_model(config, device)), compiled)).rows)
 
 
@@ -142,7 +144,11 @@ def prediction_interval(values: pd.DataFrame, level: float = LEVEL) -> pd.DataFr
 def _repeatable(record: RunResult, eager: bool) -> bool:
     """Whether this machine has what gives the record's bits."""
     said = record.provenance
-    return said["machine"] == machine() and (not said["compiled"] or (not eager and compiler_found()))
+    return (
+        record.config.protocol == PROTOCOL
+        and said["machine"] == machine()
+        and (not said["compiled"] or (not eager and compiler_found()))
+    )
 
 
 def _first_rows(records: Sequence[RunResult]) -> pd.DataFrame:

@@ -35,7 +35,7 @@ class KnownModel:
 
     def images(self, split: str) -> Tensor:
         """Draws from the model as bytes, 0 or 255, shape (n, 64); every call gives the same."""
-        return _images(self, split)
+        return _images(self, split).clone()
 
     @torch.no_grad()
     def log_evidence(self, x: Tensor, reach: float = 5.0, step: float = 0.4, chunk: int = 20) -> Tensor:

@@ -6,9 +6,9 @@ record is read. A state between two windows is all that a later process needs to
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import pandas as pd
 import torch
@@ -18,12 +18,13 @@ from tqdm import tqdm
 from condkl.gradients import term_gradients
 from condkl.objectives import Objective
 from condkl.vae import HierarchicalVAE, Terms
-from condkl_studies.data import binarise
+from condkl_studies import batches, products, steps
+from condkl_studies.products import Calls
 from condkl_studies.randomness import stream
 from condkl_studies.schedules import TrainingConfig
+from condkl_studies.steps import BETA1, BETA2, Step, columns
 
-_BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8  # Adam's, as Kingma & Ba (2015) propose them
-_ORDER, _WINDOW, _ASIDE = range(3)  # what a stream of randomness is for
+_WINDOW, _ASIDE = 1, 2  # what a stream of randomness is for, beside the order
 
 
 class NonFiniteLossError(RuntimeError):
@@ -89,7 +90,7 @@ def windows(
     plan: TrainingConfig,
     seed: int,
     compiled: bool = False,
-    vectors: int | None = None,
+    calls: Calls | None = None,
 ) -> Iterator[State]:
     """Train `state.model` in place by Adam on freshly binarised batches; yield the state after each window.
 
@@ -99,37 +100,29 @@ def windows(
     Args:
         compiled: whether `torch.compile` makes one function of the step. It needs a C++ compiler or CUDA, changes
             the rounding, and forgets what else this process compiled.
-        vectors: of how many bits the vectors of a compiled step are, where a processor has AVX: 256 on every one, or
-            512 on some. None takes the widest. Sums over other vectors round otherwise.
+        calls: how a compiled step on the CPU multiplies; None for what `products.calls` says of these images.
     """
     if len(images) < plan.batch_size:
         raise ValueError(f"images: expected at least batch_size={plan.batch_size} images, got {len(images)}.")
     images = images.to(state.first[0].device)
-    step = _step(state, objective, plan.phi_rate)
+    calls = calls or products.calls(images, state.first[0].dtype)
+    if rows := compiled and calls.rows:
+        steps.turn_first_matrices(state.model, [state.first, state.second])
+    step = steps.step_of(state.model, state.first, state.second, objective, plan.phi_rate)
     if compiled:
-        step = _compiled(step, images.device, vectors)
+        step = steps.compiled(step, images.device, calls.onednn)
     while state.step < plan.steps:
-        row, bits = _window(state, step, objective, images, plan, seed)
-        if plan.gradient_batches:
-            x = bits[-plan.gradient_batches :].flatten(0, 1).to(state.first[0].dtype)
+        row, last = _window(state, step, objective, images, plan, seed, rows)
+        if last:
+            x = torch.cat(list(last)).to(state.first[0].dtype)
             row |= gradient_record(state.model, x, stream(seed, _ASIDE, state.step, images.device))
         state.rows.append(row)
         yield state
 
 
-def batch_order(n: int, batch_size: int, steps: range, seed: int) -> Tensor:
-    """Which of n images are in the batches of those steps, shape (len(steps), batch_size): a new order every epoch."""
-    per_epoch = n // batch_size
-    orders = {
-        epoch: torch.randperm(n, generator=stream(seed, _ORDER, epoch))[: per_epoch * batch_size].view(per_epoch, -1)
-        for epoch in range(steps.start // per_epoch, (steps.stop - 1) // per_epoch + 1)
-    }
-    return torch.stack([orders[step // per_epoch][step % per_epoch] for step in steps])
-
-
 def summary(terms: Terms) -> dict[str, float]:
     """Means over the images, in nats: elbo, R, A, C, and C1, C2, … where there are several conditional KLs."""
-    return _named(_columns(terms))
+    return _named(columns(terms))
 
 
 def gradient_record(model: HierarchicalVAE, x: Tensor, generator: torch.Generator) -> dict[str, float]:
@@ -145,66 +138,29 @@ def gradient_record(model: HierarchicalVAE, x: Tensor, generator: torch.Generato
 
 
 def _window(
-    state: State, step: Callable[..., None], objective: Objective, images: Tensor, plan: TrainingConfig, seed: int
-) -> tuple[dict[str, float], Tensor]:
-    """Take the steps of one window; returns its row of the record and its batches of bits."""
-    device, model = images.device, state.model
+    state: State, step: Step, objective: Objective, images: Tensor, plan: TrainingConfig, seed: int, rows: bool
+) -> tuple[dict[str, float], deque[Tensor]]:
+    """Take the steps of one window; returns its row of the record and the bits of its last `gradient_batches`."""
+    device, model, dtype = images.device, state.model, state.first[0].dtype
     todo = range(state.step, min(state.step + plan.every, plan.steps))
     generator = stream(seed, _WINDOW, todo.start, device)
-    order = batch_order(len(images), plan.batch_size, todo, seed).to(device)
-    bits = binarise(images[order], generator, dtype=torch.uint8)
     shape = (len(todo), plan.batch_size)
-    dtype = state.first[0].dtype
     noise = [torch.randn(*shape, n, generator=generator, device=device, dtype=dtype) for n in model.latents]
     weight = torch.tensor(objective.weight(todo.start / plan.steps), dtype=dtype, device=device)
     # Adam's step size with the correction of the first moment, and the correction of the second one's root.
-    pairs = [(plan.rate(n / plan.steps) / (1 - _BETA1 ** (n + 1)), 1 / math.sqrt(1 - _BETA2 ** (n + 1))) for n in todo]
+    pairs = [(plan.rate(n / plan.steps) / (1 - BETA1 ** (n + 1)), 1 / math.sqrt(1 - BETA2 ** (n + 1))) for n in todo]
     rates = torch.tensor(pairs, dtype=dtype, device=device)
     log = torch.zeros(len(todo), 2 + len(model.latents), dtype=dtype, device=device)
-    for i in range(len(todo)):
-        step(bits[i], [e[i] for e in noise], weight, rates[i], log[i])
+    drawn = batches.bits(images, batches.batch_order(len(images), plan.batch_size, todo, seed), generator)
+    placed = batches.places(drawn) if rows else ((x, None) for x in drawn)
+    last: deque[Tensor] = deque(maxlen=plan.gradient_batches)
+    for (x, places), *e, rate, row in zip(placed, *noise, rates, log, strict=True):
+        step(x, places, e, weight, rate, row)
+        last.append(x)
     state.step = todo.stop
     log = log.cpu().double()
     _stop_at_non_finite(log, todo.start)
-    return {"step": state.step, **_named(log.mean(0))}, bits
-
-
-def _step(state: State, objective: Objective, phi_rate: float) -> Callable[..., None]:
-    """One step: the gradient of the negative ELBO, and Adam in place on the weights and moments."""
-    model, weights = state.model, list(state.model.parameters())
-    phi = {id(p) for p in model.phi()}
-    multiples = [phi_rate if id(p) in phi else 1.0 for p in weights]
-
-    def step(bits: Tensor, noise: list[Tensor], weight: Tensor, rates: Tensor, row: Tensor) -> None:
-        terms = objective(model, bits.to(rates.dtype), noise=noise, weight=weight)
-        gradients = torch.autograd.grad(-terms.elbo.mean(), weights, allow_unused=True, materialize_grads=True)
-        with torch.no_grad():
-            row.copy_(_columns(terms))
-            for p, g, m, v, multiple in zip(weights, gradients, state.first, state.second, multiples, strict=True):
-                m.lerp_(g, 1 - _BETA1)
-                v.mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
-                p.sub_(multiple * rates[0] * m / (v.sqrt() * rates[1] + _EPS))
-
-    return step
-
-
-def _compiled(step: Callable[..., None], device: torch.device, vectors: int | None) -> Callable[..., None]:
-    """The step as one function of generated code."""
-    # Checking at each call what the step was compiled for costs 6 % of it. Nothing of that changes between the calls;
-    # but what is compiled later in this process must not meet it, hence the reset.
-    torch.compiler.reset()
-    torch._dynamo.config.trace_autograd_ops = True
-    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-    if device.type == "cpu":
-        options["cpp_wrapper"] = True  # C++ calls the products one after the other, in place of Python
-    if vectors and torch.backends.cpu.get_cpu_capability().startswith("AVX"):
-        options["cpp.simdlen"] = vectors
-    return torch.compile(step, fullgraph=True, dynamic=False, options=options)
-
-
-def _columns(terms: Terms) -> Tensor:
-    """Means over the images of elbo, R, A and each C_l, shape (2 + L,)."""
-    return torch.cat([torch.stack([terms.elbo, terms.R, terms.A]).mean(-1), terms.C.mean(0)])
+    return {"step": state.step, **_named(log.mean(0))}, last
 
 
 def _named(columns: Tensor) -> dict[str, float]:

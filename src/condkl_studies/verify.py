@@ -8,8 +8,8 @@ from pathlib import Path
 
 from condkl_studies import store
 from condkl_studies.config import digest
-from condkl_studies.engine import commit, machine
 from condkl_studies.files import PARTIAL, write_json
+from condkl_studies.machine import commit, machine
 from condkl_studies.plans import Study
 from condkl_studies.replay import Replay
 from condkl_studies.store import RunResult

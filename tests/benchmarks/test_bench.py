@@ -311,7 +311,7 @@ def test_a_missing_package_is_a_reason_and_not_a_failure():
 
 
 def test_the_compiled_step_needs_a_compiler(monkeypatch):
-    monkeypatch.setattr("condkl_studies.engine.compiler_found", lambda: False)
+    monkeypatch.setattr("condkl_studies.machine.compiler_found", lambda: False)
     assert CONTESTANTS[OURS].missing() == "no C++ compiler"
     assert CONTESTANTS["uncompiled"].missing() == ""
 

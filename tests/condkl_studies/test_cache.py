@@ -15,7 +15,8 @@ from tiny import TINY, left, same
 from condkl_studies import engine, files, fit_run
 from condkl_studies.cache import Cache, RunBusyError, cache_folder
 from condkl_studies.config import PROTOCOL
-from condkl_studies.engine import initial_model, machine, trained
+from condkl_studies.engine import initial_model, trained
+from condkl_studies.machine import machine
 from condkl_studies.training import State
 
 STOPPED = replace(TINY, steps=12)

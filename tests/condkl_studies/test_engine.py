@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +15,8 @@ from condkl.objectives import names
 from condkl.vae import HierarchicalVAE
 from condkl_studies import RunFailedError, engine, fit_run
 from condkl_studies.config import config_from
-from condkl_studies.engine import compiler_found, initial_model, machine
-from condkl_studies.training import State
+from condkl_studies.engine import initial_model
+from condkl_studies.machine import machine
 
 
 def test_a_run_repeats_itself_and_leaves_the_global_randomness_alone(results):
@@ -104,7 +102,7 @@ def test_the_provenance_says_what_stands_behind_the_numbers(results):
     provenance = results[0].provenance
     assert set(provenance) == {
         *("commit", "protocol", "packages", "python", "machine", "device", "dtype", "compiled", "compiler", "threads"),
-        *("seed", "seconds", "finished"),
+        *("seed", "seconds", "finished", "products"),
     }
     assert provenance["protocol"] == TINY.protocol
     assert provenance["machine"] == machine()
@@ -141,53 +139,18 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_step_term_and_config(name, 
     assert config_from(json.loads(message.split("Config: ")[1])) == config
 
 
-def test_runs_have_the_vectors_of_avx2_so_that_every_such_processor_repeats_them(monkeypatch):
-    given = []
-    monkeypatch.setattr(engine, "windows", lambda *args: given.append(args[-1]) or iter(()))
-    list(engine.trained(TINY, State.start(initial_model(TINY)), compiled=True))
-    assert given == [256]
-
-
 def test_the_real_digits_train_too():
     result = fit_run(replace(TINY, data="mnist", steps=2, likelihood_images=0, likelihood_samples=0))
     assert result.samples["prior_u"].shape == (8, 8, 784)
     assert math.isfinite(result.metrics["val_elbo"].iloc[-1])
 
 
-def test_a_compiler_is_looked_for_where_torch_does_and_has_to_compile(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
-    assert not compiler_found()
-    for status, works in ((0, True), (1, False)):
-        compiler = tmp_path / f"c++{status}"
-        compiler.write_text(f"#!/bin/sh\necho a version; [ $1 = --version ] || exit {status}\n")
-        compiler.chmod(0o755)
-        monkeypatch.setenv("CXX", str(compiler))
-        assert compiler_found() == works
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
-def test_a_compiler_that_works_is_found_and_one_that_does_not_is_not(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.delenv("CXX", raising=False)
-    assert compiler_found()
-    engine._compiles.cache_clear()
-    (tmp_path / "g++").symlink_to("/bin/false")
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert not compiler_found()
-    engine._compiles.cache_clear()  # what a PATH said is no word on another
-
-
-def test_without_git_or_outside_a_repository_there_is_no_commit_and_a_run_is_made(monkeypatch, folder):
-    with monkeypatch.context() as without:
-        without.setenv("PATH", str(folder))
-        assert engine.commit() is None
-        assert fit_run(replace(TINY, steps=2)).provenance["commit"] is None
-    monkeypatch.setattr(engine, "__file__", str(folder / "engine.py"))
-    assert engine.commit() is None
-
-
 def test_a_run_without_a_cache_leaves_no_file(folder):
     before = sorted(Path(folder).rglob("*"))
     fit_run(replace(TINY, steps=2))
     assert sorted(Path(folder).rglob("*")) == before
+
+
+def test_a_config_of_an_earlier_protocol_is_not_trained_under_its_name():
+    with pytest.raises(ValueError, match=r"protocol: expected 2, got 1: .*protocol=2"):
+        fit_run(replace(TINY, protocol=1))

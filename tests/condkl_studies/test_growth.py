@@ -95,7 +95,7 @@ def test_a_record_with_other_fields_is_refused_by_their_names(change, named, res
     ],
 )
 def test_spellings_of_one_weight_are_one_run_that_the_first_protocol_writes_as_it_did(spellings, written):
-    found = [replace(TINY, objective=name) for name in spellings]
+    found = [replace(TINY, objective=name, protocol=1) for name in spellings]
     assert len(set(found)) == len({some.id for some in found}) == 1
     assert found[0].settings()["objective"] == written
     assert config_from(json.loads(found[0].canonical())) == found[0]

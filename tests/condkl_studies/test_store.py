@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -177,7 +178,7 @@ def test_a_record_of_another_protocol_is_refused(results, monkeypatch):
         later.setattr(config, "PROTOCOLS", (*PROTOCOLS, PROTOCOL + 1))
         folder = store.write("tiny", replace(results[0], config=replace(TINY, protocol=PROTOCOL + 1)))
     with pytest.raises(
-        RecordError, match=rf"config.json: protocol: expected one of \({PROTOCOL},\), got {PROTOCOL + 1}"
+        RecordError, match=re.escape(f"config.json: protocol: expected one of {PROTOCOLS}, got {PROTOCOL + 1}")
     ):
         store.read_folder(folder)
 

@@ -13,7 +13,7 @@ from tiny import STUDY, TINY, plan
 
 from condkl_studies import store, verify
 from condkl_studies.config import canonical_json
-from condkl_studies.engine import commit
+from condkl_studies.machine import commit
 from condkl_studies.replay import replay, replay_sample
 
 PLANS = {"tiny": plan(*STUDY)}

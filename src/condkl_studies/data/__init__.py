@@ -6,6 +6,7 @@ is found by importing its module, so that a new data set is a new file and chang
 
 from types import ModuleType
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,8 +48,17 @@ def binarise(images: Tensor, generator: torch.Generator, dtype: torch.dtype = to
     if images.dtype != torch.uint8:
         raise TypeError(f"images: expected bytes (torch.uint8), got {images.dtype}. Pass the grey levels 0 to 255.")
     # A uniform level of 0..254 is below the grey level x in exactly x of 255 cases.
-    level = torch.empty_like(images).random_(0, 255, generator=generator)
-    return (level < images).to(dtype)
+    return (_levels(images, generator) < images).view(torch.uint8).to(dtype)
+
+
+def _levels(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Whole numbers, uniform on 0..254, as bytes of the shape of `like`: eight from each word, 255 drawn again."""
+    words = torch.empty(-(-like.numel() // 8), dtype=torch.int64, device=like.device)
+    level = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[: like.numel()]
+    # numpy finds the few of the CPU in a tenth of torch's time.
+    found = np.flatnonzero(level.numpy() == 255) if level.is_cpu else torch.nonzero(level == 255).flatten()
+    level[found] = torch.empty(len(found), dtype=torch.uint8, device=like.device).random_(0, 255, generator=generator)
+    return level.view(like.shape)
 
 
 def binarise_once(images: Tensor, seed: int = 0) -> Tensor:

@@ -1,5 +1,6 @@
 """MNIST from the four IDX files in `data/mnist`: checked and split."""
 
+import functools
 import gzip
 import hashlib
 import math
@@ -26,7 +27,7 @@ class Digits:
 
 
 def mnist(split: str, folder: Path | None = None) -> Digits:
-    """Read a split of MNIST: the first 50,000 training images, the last 10,000 of them, or the 10,000 test images.
+    """A split of MNIST: the first 50,000 training images, the last 10,000 of them, or the 10,000 test images.
 
     The splits are "train", "validation" and "test"; another is a ValueError. The four gzipped IDX files and SHA256SUMS
     are in `folder`, which is `data_folder() / "mnist"` if None; a DataError if one is missing, truncated or altered.
@@ -41,7 +42,7 @@ def mnist(split: str, folder: Path | None = None) -> Digits:
     labels = _verified(folder, f"{_FILES[split]}-labels-idx1-ubyte.gz")
     cut = len(images) - _VALIDATION
     part = {"train": slice(None, cut), "validation": slice(cut, None), "test": slice(None)}[split]
-    return Digits(images[part], labels[part])
+    return Digits(images[part].clone(), labels[part].clone())  # what a caller does to them stays with the caller
 
 
 def images(split: str) -> Tensor:
@@ -50,11 +51,18 @@ def images(split: str) -> Tensor:
 
 
 def _verified(folder: Path, name: str) -> Tensor:
-    path, sums = folder / name, folder / "SHA256SUMS"
+    path, sums = folder.absolute() / name, folder.absolute() / "SHA256SUMS"
+    seen = [file.stat() for file in (path, sums) if file.exists()]
+    return _read(path, sums, *((one.st_mtime_ns, one.st_size) for one in seen))
+
+
+@functools.cache
+def _read(path: Path, sums: Path, *_: tuple[int, int]) -> Tensor:
+    """The checked content, read once a process while both files keep their dates and sizes."""
     if not sums.is_file():
         raise _damaged(sums, "missing")
     lines = map(str.split, sums.read_text().splitlines())
-    expected = next((words[0] for words in lines if words[1:] == [name]), None)
+    expected = next((words[0] for words in lines if words[1:] == [path.name]), None)
     try:
         raw = path.read_bytes()
     except OSError as error:

@@ -31,6 +31,7 @@ BASE = RunConfig(
     likelihood_samples=1000,
     protocol=1,
 )
+LATER = replace(BASE, protocol=2)  # the same for what was planned after 28 November 2026
 
 
 @dataclass(frozen=True)

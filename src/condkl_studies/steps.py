@@ -1,0 +1,83 @@
+"""One step of training: a function of tensors, which `torch.compile` can take whole."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condkl.objectives import Objective
+from condkl.vae import HierarchicalVAE, Terms
+from condkl_studies import products
+from condkl_studies.batches import Places
+
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's, as Kingma & Ba (2015) propose them
+
+#: Takes a batch's bits, their places or None, the noise, the scheduled weight, Adam's two factors and, to fill it, the
+#: row of the record.
+Step = Callable[[Tensor, Places | None, list[Tensor], Tensor, Tensor, Tensor], None]
+
+
+def step_of(
+    model: HierarchicalVAE, first: list[Tensor], second: list[Tensor], objective: Objective, phi_rate: float
+) -> Step:
+    """One step: the gradient of the negative ELBO, and Adam in place on the weights and their two moments."""
+    weights = list(model.parameters())
+    phi = {id(p) for p in model.phi()}
+    multiples = [phi_rate if id(p) in phi else 1.0 for p in weights]
+
+    def step(
+        bits: Tensor, places: Places | None, noise: list[Tensor], weight: Tensor, rates: Tensor, row: Tensor
+    ) -> None:
+        x = bits.to(rates.dtype) if places is None else products.as_floats(bits, *places)
+        terms = objective(model, x, noise=noise, weight=weight)
+        gradients = torch.autograd.grad(-terms.elbo.mean(), weights, allow_unused=True, materialize_grads=True)
+        with torch.no_grad():
+            row.copy_(columns(terms))
+            for p, g, m, v, multiple in zip(weights, gradients, first, second, multiples, strict=True):
+                m.lerp_(g, 1 - BETA1)
+                v.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
+                p.sub_(multiple * rates[0] * m / (v.sqrt() * rates[1] + EPS))
+
+    return step
+
+
+def compiled(step: Step, device: torch.device, onednn: bool) -> Step:
+    """The step as one function of generated code; `onednn` is as for `products.FasterCalls`.
+
+    It has to be called with places always or never.
+    """
+    # Checking at each call what the step was compiled for costs 6 % of it. Nothing of that changes between the calls;
+    # but what is compiled later in this process must not meet it, hence the reset.
+    torch.compiler.reset()
+    torch._dynamo.config.trace_autograd_ops = True
+    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe, "size_asserts": False}
+    if device.type == "cpu":
+        options |= {
+            "cpp_wrapper": True,  # C++ calls the products one after the other, in place of Python
+            "post_grad_custom_post_pass": products.FasterCalls(onednn),
+        }
+    faster = torch.compile(step, fullgraph=True, options=options)
+
+    def marked(bits: Tensor, places: Places | None, *rest: Any) -> None:
+        if places is not None:  # how many ones a batch has changes
+            torch._dynamo.mark_dynamic(places.by_image, 0)
+            torch._dynamo.mark_dynamic(places.by_pixel, 0)
+        faster(bits, places, *rest)
+
+    return marked
+
+
+def turn_first_matrices(model: HierarchicalVAE, moments: list[list[Tensor]]) -> None:
+    """Lay out the matrices that meet x, and their moments, by pixels in memory, as sums of rows read them."""
+    turned = {id(net.parts[0].weight) for net in (model.q_v, *model.q_u)}
+    for i, parameter in enumerate(model.parameters()):
+        if id(parameter) in turned:
+            parameter.data = parameter.data.t().contiguous().t()
+            for moment in moments:
+                moment[i] = moment[i].t().contiguous().t()
+
+
+def columns(terms: Terms) -> Tensor:
+    """Means over the images of elbo, R, A and each C_l, shape (2 + L,)."""
+    return torch.cat([torch.stack([terms.elbo, terms.R, terms.A]).mean(-1), terms.C.mean(0)])
