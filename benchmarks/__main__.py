@@ -6,6 +6,7 @@ import platform
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
@@ -15,13 +16,15 @@ import pandas as pd
 import torch
 
 from benchmarks import contest, report
-from benchmarks.contestants import CONTESTANTS, Entry
+from benchmarks.contestants import CONTESTANTS, LIKELIHOODS, Entry
 from benchmarks.problem import WINDOW, Problem, flops_per_step, make_problem
 from benchmarks.workers import WorkerError
+from condkl_studies import products
 from condkl_studies.config import PROTOCOL
 from condkl_studies.files import data_folder, write_json
 from condkl_studies.machine import commit, machine
 
+_COMPARED, _REPEATS = 20, 10  # images and estimates of each, by which the estimates of the likelihood are compared
 IDLE = 0.5  # processes that want a core, the mean over a minute, up to which a machine counts as idle
 
 
@@ -47,43 +50,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(entries: dict[str, Entry], problem: Problem, options: argparse.Namespace, cores: list[int]) -> dict[str, Any]:
-    """The whole contest, a worker on each core: compare losses, race, print; returns the record."""
+    """Both contests, a worker on each core: compare losses, race, print; returns the record."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    absent = {name: why for name, entry in entries.items() if (why := entry.missing())}
-    with contest.crews({name: entries[name] for name in entries if name not in absent}, problem, cores) as crews:
-        before = contest.compare_losses(crews, problem, options.draws)
-        _show(f"Loss at the same first weights on one batch, mean over {options.draws} draws of the latents", before)
-        contest.check_losses(before)
-        contest.warm_up(crews)
-        laps = contest.race(crews, options.rounds, options.steps)
-        after = contest.compare_losses(crews, problem, options.draws)
-    _show(f"Loss on that batch after {2 * options.rounds * options.steps} steps and the warm-up", after)
-    contest.check_training(before, after)
-    found = report.record(laps)
-    _show("Steps a second, all workers together, over the rounds", pd.DataFrame(found["summary"]))
-    _show("Needed with two workers, ours over it", pd.DataFrame(found["needed"]))
-    for name, why in absent.items():
-        print(f"{entries[name].label} took no part: {why}")
-    if disturbed := report.disturbed(laps):
-        print(f"warning: in {len(disturbed)} of {len(laps)} laps something else used the cores; the least share of a "
-              f"core was {min(lap.cpu_share for lap in disturbed):.0%}")  # fmt: skip
-    # One name may stand for several generations of a processor, and their vectors make a difference.
-    processor = f"{machine()['processor']}, {torch.backends.cpu.get_cpu_capability()}"
-    here = {"processor": processor, "device": "cpu", "cores": str(os.cpu_count()), "python": platform.python_version()}
+    steps = _contest("Steps", entries, problem, options.steps, options.rounds, options.draws, cores)
+    _show("Needed with two workers, ours over it", pd.DataFrame(steps["needed"]))
+    estimators = {name: entry for name, entry in LIKELIHOODS.items() if name in entries}
+    few = replace(problem, batch=problem.batch[:_COMPARED])
+    repeated = (few, options.images, options.rounds, _REPEATS, cores)
+    estimates = _contest("Likelihoods", estimators, *repeated, trains=False) if estimators else {}
+    here = {"device": "cpu", "cores": str(os.cpu_count()), "python": platform.python_version()}
     wanted = {"condkl", "torch", "numpy", "jaxlib", *(entry.package for entry in entries.values())}
-    sizes = ("latents", "hidden", "batch_size", "window", "learning_rate")
+    sizes = ("latents", "hidden", "batch_size", "window", "learning_rate", "likelihood_samples")
+    how = products.calls(torch.from_numpy(problem.images), torch.float32)
     return {
         "started": started,
         "machine": machine() | here,
         "packages": {package.name: package.version for package in distributions() if package.name in wanted},
         "commit": commit(),
         "protocol": PROTOCOL,
+        "products": str(how),
         "problem": {name: getattr(problem, name) for name in sizes} | {"flops_per_step": flops_per_step(problem)},
-        "settings": {name: getattr(options, name) for name in ("rounds", "steps", "draws")},
-        "labels": {name: entry.label for name, entry in entries.items()},
-        "absent": absent,
-        "losses": {"before": before.to_dict("index"), "after": after.to_dict("index")},
-    } | found
+        "settings": {name: getattr(options, name) for name in ("rounds", "steps", "draws", "images")},
+        "likelihood": {name: value for name, value in estimates.items() if name != "needed"},
+    } | steps
+
+
+def _contest(
+    what: str,
+    entries: dict[str, Entry],
+    problem: Problem,
+    size: int,
+    rounds: int,
+    draws: int,
+    cores: list[int],
+    trains: bool = True,
+) -> dict[str, Any]:
+    """One contest, with laps of that `size`; returns its part of the record."""
+    absent = {name: why for name, entry in entries.items() if (why := entry.missing())}
+    with contest.crews({name: entries[name] for name in entries if name not in absent}, problem, cores) as crews:
+        before = contest.compare_losses(crews, problem, draws)
+        _show(f"{what}: the loss at the same weights on one batch, mean over {draws} draws", before)
+        contest.check_losses(before)
+        contest.warm_up(crews)
+        laps = contest.race(crews, rounds, size)
+        after = contest.compare_losses(crews, problem, draws) if trains else before
+    if trains:
+        _show(f"{what}: the loss on that batch after {2 * rounds * size} of them and the warm-up", after)
+        contest.check_training(before, after)
+    found = report.record(laps)
+    _show(f"{what} a second, all workers together, over the rounds", pd.DataFrame(found["summary"]))
+    for name, why in absent.items():
+        print(f"{entries[name].label} took no part: {why}")
+    if disturbed := report.disturbed(laps):
+        print(f"warning: in {len(disturbed)} of {len(laps)} laps something else used the cores; the least share of a "
+              f"core was {min(lap.cpu_share for lap in disturbed):.0%}")  # fmt: skip
+    labels = {name: entry.label for name, entry in entries.items()}
+    losses = {"before": before.to_dict("index"), "after": after.to_dict("index")}
+    return {"labels": labels, "absent": absent, "losses": losses} | found
 
 
 def _show(title: str, table: pd.DataFrame) -> None:
@@ -99,10 +122,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="in each, everyone has two laps (default 3)")
     parser.add_argument("--steps", type=int, default=WINDOW, help=f"a lap: {WINDOW}, less, or a multiple of it")
     parser.add_argument("--draws", type=int, default=200, help="to compare losses (default and least 200)")
+    parser.add_argument("--images", type=int, default=60, help="a lap of likelihoods (default 60)")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, metavar="NAME", help=f"of {', '.join(CONTESTANTS)}")
     parser.add_argument("--output", type=Path, help="the record; else in data/bench/, but with --only nowhere")
     options = parser.parse_args(arguments)
-    for name, least in (("rounds", 1), ("steps", 1), ("draws", 200)):
+    for name, least in (("rounds", 1), ("steps", 1), ("draws", 200), ("images", 1)):
         if (given := getattr(options, name)) < least:
             parser.error(f"argument --{name}: expected a whole number of at least {least}, got '{given}'")
     if options.steps > WINDOW and options.steps % WINDOW:

@@ -15,10 +15,16 @@ class Contestant(Protocol):
     """A way of training the model of a `Problem`. It lives in a process of its own, of one thread."""
 
     def advance(self, steps: int) -> None:
-        """Train for that many steps, or for whole windows until they are done; return when the last one is."""
+        """Train for that many steps, or for whole windows until they are done; return when the last one is.
+
+        Who estimates likelihoods does so for that many images.
+        """
 
     def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
-        """The negative ELBO it trains on, nats an image, for bytes of 0 and 1; shape (draws,), a yardstick's (0,)."""
+        """The negative ELBO it trains on, nats an image, for bytes of 0 and 1; shape (draws,), a yardstick's (0,).
+
+        Of who estimates likelihoods, the negative estimates.
+        """
 
 
 @dataclass(frozen=True)
@@ -45,15 +51,23 @@ class Entry:
         return "no C++ compiler" if self.options.get("compiled") and not compiler_found() else ""
 
 
-OURS, EAGER, PYRO, YARDSTICK = "ours", "eager", "pyro", "sgemm"
+OURS, DENSE, EAGER, PYRO, NUMPYRO, SCAN, YARDSTICK = "ours", "dense", "eager", "pyro", "numpyro", "scan", "sgemm"
 
 CONTESTANTS: dict[str, Entry] = {
     OURS: Entry("condkl, compiled", "benchmarks.ours:Ours", options={"compiled": True}),
+    DENSE: Entry("condkl, dense products", "benchmarks.ours:Ours", options={"compiled": True, "rows": False}),
     "uncompiled": Entry("condkl, not compiled", "benchmarks.ours:Ours"),
     EAGER: Entry("plain PyTorch", "benchmarks.torch_steps:Eager"),
     PYRO: Entry("Pyro", "benchmarks.pyro_steps:Pyro", "pyro-ppl", "pyro"),
-    "numpyro": Entry("NumPyro", "benchmarks.numpyro_steps:NumPyro", "numpyro", "numpyro"),
+    NUMPYRO: Entry("NumPyro", "benchmarks.numpyro_steps:NumPyro", "numpyro", "numpyro"),
     "jax": Entry("JAX, jitted step", "benchmarks.jax_steps:JaxStep", "jax", "jax"),
-    "scan": Entry("JAX, scan over a window", "benchmarks.jax_steps:JaxScan", "jax", "jax"),
+    SCAN: Entry("JAX, scan over a window", "benchmarks.jax_steps:JaxScan", "jax", "jax"),
     YARDSTICK: Entry("sgemm alone (yardstick)", "benchmarks.torch_steps:Sgemm"),
+}
+
+#: Of the second contest: the log-likelihood by K = 5,000 draws of the latents an image.
+LIKELIHOODS: dict[str, Entry] = {
+    OURS: Entry("condkl, compiled", "benchmarks.ours:OurLikelihood", options={"compiled": True}),
+    "uncompiled": Entry("condkl, not compiled", "benchmarks.ours:OurLikelihood"),
+    "jax": Entry("JAX, jitted", "benchmarks.jax_steps:JaxLikelihood", "jax", "jax"),
 }

@@ -1,5 +1,6 @@
 """The contestants in JAX: a jitted step, and a window of steps in one `lax.scan`; the loss and Adam by hand."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -79,6 +80,34 @@ class JaxScan(JaxStep):
         jax.block_until_ready(self.state)
 
 
+class JaxLikelihood:
+    """The estimate of `OurLikelihood`: one call an image, a scan over chunks of 1,000 draws."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        self._weights = jax.tree.map(jnp.array, {name: network(problem, name) for name in NETWORKS})
+        self._key, self._bits, samples = jax.random.key(seed), problem.batch, problem.likelihood_samples
+        chunk = math.gcd(samples, 1000)
+
+        def estimate(weights: Any, x: Array, key: Array) -> Array:
+            keys = jax.random.split(key, samples // chunk)
+            _, chunks = jax.lax.scan(lambda _, one: (None, log_weights(weights, x, one, chunk)), None, keys)
+            return jax.nn.logsumexp(chunks) - jnp.log(samples)
+
+        self._estimate = jax.jit(estimate)
+
+    def advance(self, images: int) -> None:
+        """Estimate for that many images."""
+        self._estimates(np.resize(self._bits, (images, self._bits.shape[1])))
+
+    def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
+        """The mean over the images `bits` of minus the estimate, that many times."""
+        return np.array([-self._estimates(bits).mean() for _ in range(draws)])
+
+    def _estimates(self, bits: np.ndarray) -> np.ndarray:
+        self._key, *keys = jax.random.split(self._key, len(bits) + 1)
+        return np.array([self._estimate(self._weights, x, key) for x, key in zip(bits, keys, strict=True)])
+
+
 def orders(n: int, batch_size: int, seed: int) -> Iterator[np.ndarray]:
     """Which of n images are in each batch, shape (batch_size,): shuffled epochs without end."""
     generator = np.random.default_rng(seed)
@@ -131,3 +160,20 @@ def adam(weights: Any, gradients: Any, first: Any, second: Any, step: Array, rat
     size, root = rate / (1 - _BETA1**step), jax.lax.rsqrt(1 - _BETA2**step)
     weights = jax.tree.map(lambda w, m, v: w - size * m / (jnp.sqrt(v) * root + _EPS), weights, first, second)
     return weights, first, second
+
+
+def log_weights(weights: Any, x: Array, key: Array, n: int) -> Array:
+    """Log p(x,u,v) - log q(u,v|x) at n draws for one image of bits x, shape (pixels,); the result has shape (n,)."""
+    x, (v_key, u_key) = x.astype(jnp.float32), jax.random.split(key)
+    v_mean, v_log = jnp.split(apply(weights["q_v"], x), 2)
+    v_noise = jax.random.normal(v_key, (n, *v_mean.shape))
+    v = v_mean + jnp.exp(v_log) * v_noise
+    (from_x, from_v), bias, rest = weights["q_u"]
+    u_mean, u_log = jnp.split(apply(([from_v], x @ from_x + bias, rest), v), 2, axis=-1)  # x's part once
+    u_noise = jax.random.normal(u_key, u_mean.shape)
+    u = u_mean + jnp.exp(u_log) * u_noise
+    p_mean, p_log = jnp.split(apply(weights["p_u"], v), 2, axis=-1)
+    logits = apply(weights["p_x"], u)
+    log_v = (0.5 * (v_noise**2 - v**2) + v_log).sum(-1)
+    log_u = (0.5 * (u_noise**2 - ((u - p_mean) * jnp.exp(-p_log)) ** 2) + u_log - p_log).sum(-1)
+    return log_v + log_u + (x * logits - jax.nn.softplus(logits)).sum(-1)

@@ -23,6 +23,7 @@ class Problem:
     window: int = WINDOW  # how many steps are taken at once where the randomness is drawn ahead
     batch_size: int = 100
     learning_rate: float = 1e-3  # Adam's
+    likelihood_samples: int = 5000  # K, as the IWAE paper reports it
 
 
 def make_problem(

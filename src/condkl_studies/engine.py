@@ -63,7 +63,7 @@ def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False
             if store:
                 store.save(state, before + time.perf_counter() - start)
         training = before + time.perf_counter() - start
-        samples = _final(config, model)
+        samples = _final(config, model, compiled)
         seconds = {"training": training, "evaluation": before + time.perf_counter() - start - training}
         parameter, images = next(model.parameters()), load(config.data, "train")
         provenance = {
@@ -110,7 +110,7 @@ def trained(config: RunConfig, state: State, compiled: bool = False) -> Iterator
         raise RunFailedError(f"{config.label}: {error} Config: {config.canonical()}") from error
 
 
-def _final(config: RunConfig, model: HierarchicalVAE) -> dict[str, np.ndarray]:
+def _final(config: RunConfig, model: HierarchicalVAE, compiled: bool) -> dict[str, np.ndarray]:
     test = load(config.data, "test")
     means = mean_terms(model, test, _EVALUATION_SEED)
     found = units(model, test, _EVALUATION_SEED)
@@ -126,7 +126,7 @@ def _final(config: RunConfig, model: HierarchicalVAE) -> dict[str, np.ndarray]:
         chosen = torch.linspace(0, len(test) - 1, config.likelihood_images).round().long()
         x = binarise_once(test[chosen], _EVALUATION_SEED).to(draws.device)
         arrays["likelihood_image"] = chosen
-        arrays["log_likelihood"] = iwae_log_likelihood(model, x, config.likelihood_samples, draws)
+        arrays["log_likelihood"] = iwae_log_likelihood(model, x, config.likelihood_samples, draws, compiled=compiled)
     return {name: value.cpu().numpy() for name, value in arrays.items()}
 
 

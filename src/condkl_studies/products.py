@@ -36,11 +36,14 @@ class Calls:
 
 def calls(images: Tensor, dtype: torch.dtype) -> Calls:
     """What is fastest for these images, grey levels as bytes: it depends on them and on the processor alone."""
-    if images.device.type != "cpu" or dtype != torch.float32:
-        return Calls(rows=False, onednn=False)
-    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    slow = wide and "AMD" in processor() and torch.backends.mkldnn.is_available()
-    return Calls(rows=0 < float(images.float().mean()) / 255 < _SPARSE, onednn=slow)
+    few = images.device.type == "cpu" and dtype == torch.float32 and 0 < float(images.float().mean()) / 255 < _SPARSE
+    return Calls(few, onednn_is_faster(images.device, dtype))
+
+
+def onednn_is_faster(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether oneDNN's products are faster than torch's: in float32, on AMD's processors with vectors of 512 bits."""
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512" and "AMD" in processor()
+    return wide and torch.backends.mkldnn.is_available() and device.type == "cpu" and dtype == torch.float32
 
 
 @torch.library.custom_op("condkl::as_floats", mutates_args=())
@@ -78,6 +81,14 @@ def _call_onednn(a: Any, b: Any, bias: Any) -> Any:
     layout = ir.FixedLayout(device=a.get_device(), dtype=a.get_dtype(), size=size)
     call = mkldnn_ir.LinearUnary(layout=layout, inputs=inputs, constant_args=constants)
     return ir.TensorBox.create(mkldnn_ir._create_output_node(call))
+
+
+def compiler_options(device: torch.device, onednn: bool) -> dict[str, Any]:
+    """Options of `torch.compile` for a function of tensors on that device; `onednn` is as for `FasterCalls`."""
+    if device.type != "cpu":
+        return {"size_asserts": False}
+    # C++ calls the products one after the other, in place of Python.
+    return {"size_asserts": False, "cpp_wrapper": True, "post_grad_custom_post_pass": FasterCalls(onednn)}
 
 
 class FasterCalls(CustomGraphPass):

@@ -51,12 +51,8 @@ def compiled(step: Step, device: torch.device, onednn: bool) -> Step:
     # but what is compiled later in this process must not meet it, hence the reset.
     torch.compiler.reset()
     torch._dynamo.config.trace_autograd_ops = True
-    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe, "size_asserts": False}
-    if device.type == "cpu":
-        options |= {
-            "cpp_wrapper": True,  # C++ calls the products one after the other, in place of Python
-            "post_grad_custom_post_pass": products.FasterCalls(onednn),
-        }
+    unchecked = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    options = products.compiler_options(device, onednn) | unchecked
     faster = torch.compile(step, fullgraph=True, options=options)
 
     def marked(bits: Tensor, places: Places | None, *rest: Any) -> None:

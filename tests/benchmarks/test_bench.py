@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.distributions import Bernoulli, Independent, Normal
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as command
 from benchmarks import contest, report
 from benchmarks.contest import Lap
-from benchmarks.contestants import CONTESTANTS, EAGER, OURS, PYRO, YARDSTICK, Entry
+from benchmarks.contestants import CONTESTANTS, DENSE, EAGER, LIKELIHOODS, OURS, PYRO, YARDSTICK, Entry
 from benchmarks.problem import NETWORKS, first_parts, flops_per_step, layers, make_problem
 from benchmarks.torch_steps import Eager, PlainVAE, Sgemm
 from benchmarks.workers import Worker, WorkerError
@@ -24,7 +25,7 @@ from condkl.vae import HierarchicalVAE
 from condkl_studies.files import write_json
 
 PIXELS = 16
-TRAINING = [name for name in CONTESTANTS if name not in (OURS, YARDSTICK)]  # ours, compiled, takes a compiler and time
+TRAINING = [name for name in CONTESTANTS if name not in (OURS, DENSE, YARDSTICK)]  # which take a compiler
 CORE = min(os.sched_getaffinity(0))
 
 
@@ -274,7 +275,7 @@ def test_the_summary_has_medians_spreads_and_the_median_of_the_rounds_ratios():
 
 
 def test_the_needed_ratios_are_held_or_not_by_two_workers():
-    eager, pyro = report.verdicts(LAPS)
+    eager, pyro, *_ = report.verdicts(LAPS)
     assert (eager.contestant, eager.needed, eager.held) == (EAGER, 1.7, True)
     assert (eager.ratio, eager.low, eager.high) == pytest.approx((1.75, 1.5, 2.0))
     assert (pyro.contestant, pyro.needed, pyro.held) == (PYRO, 2.2, False)
@@ -350,21 +351,57 @@ def test_one_core_is_refused(monkeypatch, capsys):
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the bench needs two cores")
 def test_the_command_measures_prints_and_records(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(command, "make_problem", make)
+    monkeypatch.setattr(command, "make_problem", lambda window: replace(make(window), likelihood_samples=50))
     monkeypatch.setattr(os, "getloadavg", lambda: (0.7, 0.0, 0.0))
     monkeypatch.setitem(CONTESTANTS, PYRO, replace(CONTESTANTS[PYRO], module="no_such_module"))
     path = tmp_path / "bench.json"
-    arguments = ["--rounds", "2", "--steps", "100", "--only", EAGER, PYRO, "--output", str(path)]
+    arguments = ["--rounds", "2", "--steps", "100", "--images", "7"]
+    arguments += ["--only", "uncompiled", PYRO, "--output", str(path)]
     assert command.main(arguments) == 0
     printed, record = capsys.readouterr().out, json.loads(path.read_text())
     assert "warning: the machine is busy (load 0.7)" in printed
     assert "Pyro took no part: not installed: pyro-ppl" in printed
-    assert [verdict["held"] for verdict in record["needed"]] == [None, None]
+    assert [verdict["held"] for verdict in record["needed"]] == [None] * len(report.NEEDED)
     assert len(record["laps"]) == 4
+    likelihood = record["likelihood"]
+    assert {(lap["contestant"], lap["steps"]) for lap in likelihood["laps"]} == {("uncompiled", 7)}
+    assert likelihood["losses"]["before"]["uncompiled"]["loss"] > 0
+    assert "Likelihoods a second" in printed
     assert record["absent"] == {PYRO: "not installed: pyro-ppl"}
-    assert record["losses"]["after"][EAGER]["loss"] < record["losses"]["before"][EAGER]["loss"]
+    assert record["losses"]["after"]["uncompiled"]["loss"] < record["losses"]["before"]["uncompiled"]["loss"]
     assert {"torch", "cores", "python"} <= set(record["machine"])
     assert record["machine"]["processor"].endswith(f", {torch.backends.cpu.get_cpu_capability()}")
+
+
+@pytest.mark.parametrize("name", [name for name in LIKELIHOODS if name != OURS])  # ours, compiled, takes time
+def test_the_estimates_of_all_are_those_of_the_model(name):
+    problem = replace(make(), likelihood_samples=400)
+    if module := LIKELIHOODS[name].module:
+        pytest.importorskip(module)
+    found = LIKELIHOODS[name].make(problem, seed=3).losses(problem.batch, draws=20)
+    x = torch.from_numpy(problem.batch).float()
+    wanted = [-importance_weighted(ours(problem), x, 400, seed) for seed in range(20)]
+    contest.check_losses(losses(found=row(found), wanted=row(np.array(wanted))))
+
+
+@torch.no_grad()
+def importance_weighted(model, x, samples, seed):
+    """The estimate by torch.distributions, the mean over the images."""
+    torch.manual_seed(seed)
+
+    def normal(output):
+        mean, log_scale = output.chunk(2, dim=-1)
+        return Independent(Normal(mean, log_scale.exp()), 1)
+
+    x = x.expand(samples, *x.shape)
+    q_v = normal(model.q_v(x))
+    v = q_v.sample()
+    q_u = normal(model.q_u[0](x, v))
+    u = q_u.sample()
+    standard = Independent(Normal(torch.zeros_like(v), torch.ones_like(v)), 1)
+    log_p = standard.log_prob(v) + normal(model.p_u[0](v)).log_prob(u)
+    log_p = log_p + Independent(Bernoulli(logits=model.p_x(u)), 1).log_prob(x)
+    return ((log_p - q_v.log_prob(v) - q_u.log_prob(u)).logsumexp(0) - math.log(samples)).mean().item()
 
 
 def test_a_ratio_that_does_not_hold_is_an_exit_status(monkeypatch, tmp_path):
