@@ -55,10 +55,14 @@ def compiled(step: Step, device: torch.device, onednn: bool) -> Step:
     options = products.compiler_options(device, onednn) | unchecked
     faster = torch.compile(step, fullgraph=True, options=options)
 
+    traced = False
+
     def marked(bits: Tensor, places: Places | None, *rest: Any) -> None:
-        if places is not None:  # how many ones a batch has changes
+        nonlocal traced
+        if not traced and places is not None:  # how many ones a batch has changes
             torch._dynamo.mark_dynamic(places.by_image, 0)
             torch._dynamo.mark_dynamic(places.by_pixel, 0)
+        traced = True
         faster(bits, places, *rest)
 
     return marked
