@@ -119,7 +119,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Our training step against others, in one alternating run on an idle machine. "
         "Rivals need the extra `bench`: pip install -c constraints.txt -e '.[bench]'.",
     )
-    parser.add_argument("--rounds", type=int, default=3, help="in each, everyone has two laps (default 3)")
+    parser.add_argument("--rounds", type=int, default=7, help="in each, everyone has two laps (default 7)")
     parser.add_argument("--steps", type=int, default=WINDOW, help=f"a lap: {WINDOW}, less, or a multiple of it")
     parser.add_argument("--draws", type=int, default=200, help="to compare losses (default and least 200)")
     parser.add_argument("--images", type=int, default=60, help="a lap of likelihoods (default 60)")

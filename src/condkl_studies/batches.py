@@ -1,7 +1,7 @@
 """What is drawn ahead for a window of steps: which images are in a batch, their bits, and where the ones are."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,23 +39,37 @@ def batch_order(n: int, batch_size: int, steps: range, seed: int) -> Tensor:
     return torch.stack([orders[step // per_epoch][step % per_epoch] for step in steps])
 
 
-def bits(images: Tensor, order: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
-    """For each batch of `order`, as `batch_order` gives it, its images binarised anew: bytes, (batch_size, pixels)."""
+class Drawn(NamedTuple):
+    """What a step needs of chance: `bits`, bytes (batch_size, pixels), their places, and `noise` for each layer."""
+
+    bits: Tensor
+    places: Places | None
+    noise: tuple[Tensor, ...]  # standard normal, each (batch_size, width)
+
+
+def drawn(
+    images: Tensor,
+    order: Tensor,
+    widths: Sequence[int],
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+    rows: bool = False,
+) -> Iterator[Drawn]:
+    """For each batch of `order`, as `batch_order` gives it, its images binarised anew, and noise of these widths.
+
+    Images and generator are on one device. With `rows`, on the CPU, the places of the ones are listed.
+    """
     for some in order.split(_AHEAD):
         grey = images.index_select(0, some.flatten().to(images.device))
-        yield from binarise(grey, generator, torch.uint8).view(*some.shape, -1)
+        bits = binarise(grey, generator, torch.uint8).view(*some.shape, -1)
+        noise = [torch.randn(*some.shape, n, generator=generator, device=images.device, dtype=dtype) for n in widths]
+        yield from map(Drawn, bits, places(bits) if rows else itertools.repeat(None), zip(*noise, strict=True))
 
 
-def places(batches: Iterator[Tensor]) -> Iterator[tuple[Tensor, Places]]:
-    """Each of these batches of bits, on the CPU, with its places."""
-    while some := list(itertools.islice(batches, _AHEAD)):
-        yield from zip(some, _places(torch.stack(some).numpy()), strict=True)
-
-
-def _places(some: np.ndarray) -> Iterator[Places]:
-    """The places in each of several batches, shape (batches, n, pixels): one matrix, each batch in its own columns."""
-    batches, n, pixels = some.shape
-    at = np.flatnonzero(some.view(bool)).astype(np.int32)
+def places(bits: Tensor) -> Iterator[Places]:
+    """The places in each of several batches of bits on the CPU, shape (batches, n, pixels)."""
+    batches, n, pixels = bits.shape  # one matrix for all, in which each batch has columns of its own
+    at = np.flatnonzero(bits.numpy().view(bool)).astype(np.int32)
     first_pixels = np.arange(batches * n + 1, dtype=np.int32) * np.int32(pixels)
     starts = np.searchsorted(at, first_pixels).astype(np.int32)
     pixel = at - np.repeat(first_pixels[:-1], np.diff(starts))

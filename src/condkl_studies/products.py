@@ -9,7 +9,7 @@ after it is traced: the model knows nothing of them, and a step that is not comp
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_map_only
 from condkl_studies.machine import processor
 
 _SPARSE = 0.25  # share of ones below which sums of rows are worth their lists
+_LARGE = 1_500_000  # multiplications from which a product goes to oneDNN, whose calls take 7 microseconds each
 _aten = torch.ops.aten
 
 
@@ -89,7 +90,8 @@ def compiler_options(device: torch.device, onednn: bool) -> dict[str, Any]:
     if device.type != "cpu":
         return {"size_asserts": False}
     # C++ calls the products one after the other, in place of Python.
-    return {"size_asserts": False, "cpp_wrapper": True, "post_grad_custom_post_pass": FasterCalls(onednn)}
+    options = {"size_asserts": False, "memory_planning": True, "cpp_wrapper": True}
+    return options | {"post_grad_custom_post_pass": FasterCalls(onednn)}
 
 
 class FasterCalls(CustomGraphPass):
@@ -108,8 +110,14 @@ class FasterCalls(CustomGraphPass):
             _sum_rows(graph, x)
         for target, better in _BETTER.items():
             for node in graph.find_nodes(op="call_function", target=target):
-                if node.meta["val"].dtype == torch.float32 and (self.onednn or better is _tanh):
+                if node.meta["val"].dtype == torch.float32 and (better is _tanh or (self.onednn and _is_large(node))):
                     _replace(graph, node, better)
+
+
+def _is_large(product: fx.Node) -> bool:
+    """Whether a product is worth what a call of oneDNN takes by itself."""
+    n, k = cast(fx.Node, product.args[-2]).meta["val"].shape
+    return bool(n * k * product.meta["val"].shape[1] > _LARGE)
 
 
 _Call = Callable[..., Any]

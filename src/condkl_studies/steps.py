@@ -1,6 +1,6 @@
 """One step of training: a function of tensors, which `torch.compile` can take whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's, as Kingma & Ba (2015) propose th
 
 #: Takes a batch's bits, their places or None, the noise, the scheduled weight, Adam's two factors and, to fill it, the
 #: row of the record.
-Step = Callable[[Tensor, Places | None, list[Tensor], Tensor, Tensor, Tensor], None]
+Step = Callable[[Tensor, Places | None, Sequence[Tensor], Tensor, Tensor, Tensor], None]
 
 
 def step_of(
@@ -27,7 +27,7 @@ def step_of(
     multiples = [phi_rate if id(p) in phi else 1.0 for p in weights]
 
     def step(
-        bits: Tensor, places: Places | None, noise: list[Tensor], weight: Tensor, rates: Tensor, row: Tensor
+        bits: Tensor, places: Places | None, noise: Sequence[Tensor], weight: Tensor, rates: Tensor, row: Tensor
     ) -> None:
         x = bits.to(rates.dtype) if places is None else products.as_floats(bits, *places)
         terms = objective(model, x, noise=noise, weight=weight)

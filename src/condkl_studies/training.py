@@ -144,19 +144,18 @@ def _window(
     device, model, dtype = images.device, state.model, state.first[0].dtype
     todo = range(state.step, min(state.step + plan.every, plan.steps))
     generator = stream(seed, _WINDOW, todo.start, device)
-    shape = (len(todo), plan.batch_size)
-    noise = [torch.randn(*shape, n, generator=generator, device=device, dtype=dtype) for n in model.latents]
     weight = torch.tensor(objective.weight(todo.start / plan.steps), dtype=dtype, device=device)
     # Adam's step size with the correction of the first moment, and the correction of the second one's root.
     pairs = [(plan.rate(n / plan.steps) / (1 - BETA1 ** (n + 1)), 1 / math.sqrt(1 - BETA2 ** (n + 1))) for n in todo]
     rates = torch.tensor(pairs, dtype=dtype, device=device)
     log = torch.zeros(len(todo), 2 + len(model.latents), dtype=dtype, device=device)
-    drawn = batches.bits(images, batches.batch_order(len(images), plan.batch_size, todo, seed), generator)
-    placed = batches.places(drawn) if rows else ((x, None) for x in drawn)
+    order = batches.batch_order(len(images), plan.batch_size, todo, seed)
     last: deque[Tensor] = deque(maxlen=plan.gradient_batches)
-    for (x, places), *e, rate, row in zip(placed, *noise, rates, log, strict=True):
-        step(x, places, e, weight, rate, row)
-        last.append(x)
+    for (bits, places, noise), *row in zip(
+        batches.drawn(images, order, model.latents, generator, dtype, rows), rates, log, strict=True
+    ):
+        step(bits, places, noise, weight, *row)
+        last.append(bits)
     state.step = todo.stop
     log = log.cpu().double()
     _stop_at_non_finite(log, todo.start)

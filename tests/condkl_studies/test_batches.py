@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from condkl_studies.batches import batch_order, bits, places
-from condkl_studies.data import binarise
+from condkl_studies.batches import batch_order, drawn, places
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 4), st.integers(0, 3))
@@ -40,33 +39,41 @@ def test_the_order_does_not_depend_on_where_windows_begin(lengths):
 def test_the_bits_of_a_batch_are_those_of_its_images(steps):
     images = torch.arange(7, dtype=torch.uint8)[:, None].expand(7, 12) % 2 * 255  # 0 and 255 have one binarisation
     order = batch_order(7, 3, range(steps), seed=2)
-    found = torch.stack(list(bits(images, order, torch.Generator().manual_seed(1))))
-    assert (found.dtype, found.shape) == (torch.uint8, (steps, 3, 12))
-    assert torch.equal(found * 255, images[order])
+    found = list(drawn(images, order, (2, 4), torch.Generator().manual_seed(1), torch.float64))
+    bits = torch.stack([one.bits for one in found])
+    assert (bits.dtype, bits.shape) == (torch.uint8, (steps, 3, 12))
+    assert torch.equal(bits * 255, images[order])
+    for one in found:
+        assert one.places is None
+        assert [(e.shape, e.dtype) for e in one.noise] == [((3, 2), torch.float64), ((3, 4), torch.float64)]
 
 
-def test_batches_are_binarised_one_after_the_other():
-    images, order = torch.full((7, 12), 99, dtype=torch.uint8), batch_order(7, 3, range(25), seed=2)
-    found = list(bits(images, order, torch.Generator().manual_seed(1)))
-    generator = torch.Generator().manual_seed(1)
-    for start in (0, 10, 20):
-        some = torch.stack(found[start : start + 10])
-        assert torch.equal(some, binarise(images[order[start : start + 10]], generator, torch.uint8))
+def test_no_two_steps_share_noise_or_bits():
+    images, order = torch.full((7, 30), 99, dtype=torch.uint8), batch_order(7, 3, range(25), seed=2)
+    found = list(drawn(images, order, (2,), torch.Generator().manual_seed(1)))
+    for kind in (torch.stack([one.bits for one in found]), torch.stack([one.noise[0] for one in found])):
+        assert len(kind.flatten(1).unique(dim=0)) == 25
 
 
-batches = st.tuples(st.integers(1, 23), st.integers(1, 4), st.integers(1, 9)).flatmap(
+stacks = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 9)).flatmap(
     lambda shape: arrays("uint8", shape, elements=st.integers(0, 1))
 )
 
 
-@given(batches)
-def test_the_places_of_ones_say_where_they_are_by_image_and_by_pixel(drawn):
-    given_bits = [torch.from_numpy(one) for one in drawn]
-    found = list(places(iter(given_bits)))
-    assert len(found) == len(given_bits)
-    for want, (x, at) in zip(given_bits, found, strict=True):
-        assert torch.equal(x, want)
-        for matrix, lists, starts in ((want, at.by_image, at.image_starts), (want.T, at.by_pixel, at.pixel_starts)):
+@given(stacks)
+def test_the_places_of_ones_say_where_they_are_by_image_and_by_pixel(stack):
+    bits = torch.from_numpy(stack)
+    found = list(places(bits))
+    assert len(found) == len(bits)
+    for x, at in zip(bits, found, strict=True):
+        for matrix, lists, starts in ((x, at.by_image, at.image_starts), (x.T, at.by_pixel, at.pixel_starts)):
             assert lists.dtype == starts.dtype == torch.int32
             rows = [lists[a:b].tolist() for a, b in itertools.pairwise(starts.tolist())]
             assert rows == [row.nonzero().flatten().tolist() for row in matrix]
+
+
+def test_drawn_batches_come_with_their_own_places():
+    images, order = torch.full((7, 12), 99, dtype=torch.uint8), batch_order(7, 3, range(25), seed=2)
+    for one in drawn(images, order, (2,), torch.Generator().manual_seed(1), rows=True):
+        assert one.places is not None
+        assert torch.equal(one.places.by_image, one.bits.nonzero()[:, 1])

@@ -34,7 +34,12 @@ def given(dtype=torch.float32):
     bits = (torch.rand(7, 12, generator=generator) < 0.2).to(torch.uint8)
     shapes = [(12, 5), (5,), (5, 5), (5, 3)]
     weights = [torch.randn(*s, generator=generator, dtype=dtype).requires_grad_() for s in shapes]
-    return bits, *next(places(iter([bits])))[1], *weights
+    return bits, *next(places(bits[None])), *weights
+
+
+@pytest.fixture(autouse=True)
+def _no_product_is_too_small(monkeypatch):
+    monkeypatch.setattr(products, "_LARGE", 0)
 
 
 def rewritten(inputs, onednn):
@@ -68,6 +73,13 @@ def test_products_with_bits_become_sums_of_rows_and_the_others_calls_of_one_dnn(
     assert torch.ops.condkl.as_floats.default not in found
     dense = found.count(mm) + found.count(addmm)
     assert (dense == 0, found.count(one_dnn) > 0) == (onednn, onednn)
+
+
+def test_small_products_stay_torchs(monkeypatch):
+    monkeypatch.setattr(products, "_LARGE", 7 * 5 * 4)  # of 7 rows, 5 by 5 and 5 by 3
+    found = targets(rewritten(given(), onednn=True))
+    assert found.count(one_dnn) > 0
+    assert found.count(mm) > 0
 
 
 def test_what_is_not_float32_is_left_alone():

@@ -89,15 +89,16 @@ def train_by_hand(model, plan, seed):
             ]
             for step in todo
         ]
-        shape = (len(todo), plan.batch_size)
-        noise = [torch.randn(*shape, d, generator=generator, dtype=torch.float64) for d in model.latents]
-        ahead = [torch.stack(order[i : i + 10]) for i in range(0, len(todo), 10)]
-        bits = torch.cat([binarise(stripes()[some], generator, dtype=torch.uint8) for some in ahead])
+        bits, noise = [], []
+        for some in (order[i : i + 10] for i in range(0, len(todo), 10)):
+            bits += binarise(stripes()[torch.stack(some)], generator, dtype=torch.uint8)
+            shapes = [(len(some), plan.batch_size, d) for d in model.latents]
+            noise += zip(*(torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes), strict=True)
         for i, step in enumerate(todo):
             share = 1 if plan.schedule == "constant" else (1 + math.cos(math.pi * step / plan.steps)) / 2
             for group in adam.param_groups:
                 group["lr"] = plan.learning_rate * group["k"] * share
-            loss, row = loss_by_hand(model, bits[i].double(), [e[i] for e in noise], lam)
+            loss, row = loss_by_hand(model, bits[i].double(), noise[i], lam)
             adam.zero_grad()
             loss.backward()
             adam.step()
