@@ -48,6 +48,7 @@ study: $(ENV) ## train the runs of a study that have no record (NAME=main, WORKE
 bench: $(ENV) ## measure the training step against other ways to write it (needs the extra bench, and an idle machine)
 	$(PIP_INSTALL) ".[bench]"
 	$(PYTHON) -m benchmarks
+	$(PYTHON) -m benchmarks.profile
 
 verify: $(ENV) ## check every recorded run, and train the first epoch of three of them again
 	$(PYTHON) -m condkl_studies verify

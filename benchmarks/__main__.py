@@ -3,7 +3,6 @@
 import argparse
 import os
 import platform
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     path = options.output
     if not (path or options.only):  # unless asked for, a part of the contest does not take the place of a whole one
-        kind = "{processor} {cores} cores".format_map(found["machine"]).lower()
-        path = data_folder() / "bench" / f"{'-'.join(re.findall('[a-z0-9]+', kind))}.json"
+        path = report.record_path(data_folder(), found["machine"]["processor"], f"{found['machine']['cores']} cores")
     if path:
         write_json(path, {"load_before": load} | found)
         print(f"recorded in {path}")

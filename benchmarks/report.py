@@ -1,8 +1,10 @@
 """What the laps say: rates, ratios, what was needed, and the record."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -49,6 +51,11 @@ def verdicts(laps: Sequence[Lap]) -> list[Verdict]:
         Verdict(name, least, ratio, low, high, held=None if ratio is None else ratio >= least)
         for (name, least), (ratio, low, high) in zip(NEEDED.items(), figures.to_numpy().tolist(), strict=True)
     ]
+
+
+def record_path(data: Path, processor: str, what: str) -> Path:
+    """The file of a record of that kind of machine in the data folder."""
+    return data / "bench" / f"{'-'.join(re.findall('[a-z0-9]+', f'{processor} {what}'.lower()))}.json"
 
 
 def disturbed(laps: Sequence[Lap]) -> list[Lap]:
