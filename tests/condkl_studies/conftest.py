@@ -58,5 +58,5 @@ def recorded(results):
 def processes():
     """Processes that start quickly: a server that has imported torch forks them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["condkl_studies"])
+    context.set_forkserver_preload(["condkl_studies.engine", "condkl_studies.store", "tiny"])
     return context

@@ -10,10 +10,11 @@ from test_training import PLAN, make, stripes
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from condkl.objectives import names, objective
-from condkl_studies import products
+from condkl_studies import graphs, products
 from condkl_studies.batches import places
 from condkl_studies.evaluation import iwae_log_likelihood
-from condkl_studies.products import Calls, FasterCalls, as_floats
+from condkl_studies.graphs import FasterCalls
+from condkl_studies.products import Calls, as_floats
 from condkl_studies.training import State, windows
 
 mm, addmm, tanh = (getattr(torch.ops.aten, name).default for name in ("mm", "addmm", "tanh"))
@@ -39,7 +40,7 @@ def given(dtype=torch.float32):
 
 @pytest.fixture(autouse=True)
 def _no_product_is_too_small(monkeypatch):
-    monkeypatch.setattr(products, "_LARGE", 0)
+    monkeypatch.setattr(graphs, "_LARGE", 0)
 
 
 def rewritten(inputs, onednn):
@@ -76,7 +77,7 @@ def test_products_with_bits_become_sums_of_rows_and_the_others_calls_of_one_dnn(
 
 
 def test_small_products_stay_torchs(monkeypatch):
-    monkeypatch.setattr(products, "_LARGE", 7 * 5 * 4)  # of 7 rows, 5 by 5 and 5 by 3
+    monkeypatch.setattr(graphs, "_LARGE", 7 * 5 * 4)  # of 7 rows, 5 by 5 and 5 by 3
     found = targets(rewritten(given(), onednn=True))
     assert found.count(one_dnn) > 0
     assert found.count(mm) > 0
