@@ -80,7 +80,7 @@ def _verify(options: argparse.Namespace) -> int:
     print(f"{len(records)} records are whole, {len(problems)} problems")
     replays = replay_sample(records, options.replays, options.seed, options.eager)
     for replay in replays:
-        kind = "another kind of machine, or uncompiled" if replay.bits is None else "the recorded kind of machine"
+        kind = "another protocol or kind of machine" if replay.bits is None else "the recorded kind of machine"
         which = f"{replay.config.label} ({replay.config.id[:8]})"
         print(f"{'ok' if replay.passed else 'FAILED'}: {which} on {kind}: {replay}")
     if problems or not all(replay.passed for replay in replays):
