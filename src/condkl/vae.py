@@ -18,6 +18,8 @@ from condkl._checks import at_least_one
 Tensors = Sequence[Tensor]
 # What changes the gradient of a tensor and not its value: no name of the API, where `dynamics` has a Path too.
 Path = Callable[[Tensor], Tensor] | None
+# What gives KL[q || p], shape (n,), from q and p, with a gradient of its own.
+ConditionalKL = Callable[["Gaussian", "Gaussian"], Tensor] | None
 PIXELS = 784
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -150,13 +152,18 @@ class HierarchicalVAE(nn.Module):
     IWAE paper, p(x|u) is Bernoulli; with `skip` the decoder is p(x|u,v). Every q has its own network on x:
     q(v|x) (parameters theta) and q(u|v,x) (phi) share no parameter.
 
+    With `residual` states add up from the top, h_l = h_{l+1} + W_{l+1} z_{l+1}, as in very deep VAEs: p(z_l|h_l) and
+    q(z_l|x,h_l) read the state in place of the layer above, and the decoder reads the sum over all layers. The W_l are
+    part of omega. Where a posterior reads the state, they get what that posterior follows.
+
     `latents` are the widths of the layers, v first; `hidden` those of the tanh layers, of networks that touch x and of
     p(u|v), or one number for both; with `skip` the decoder sees all layers, else only the lowest; x has `pixels`. A
-    ValueError says that a width is not a whole number above 0, or that `latents` is empty.
+    state is as wide as the first of `hidden`. A ValueError says that a width is not a whole number above 0, that
+    `latents` is empty, or that both `skip` and `residual` are asked for.
 
     Source:
         Kosiorek (2017); sizes of the two-layer model of Burda, Grosse & Salakhutdinov (2015), whose
-        posterior runs bottom-up where ours runs top-down.
+        posterior runs bottom-up where ours runs top-down; states as in Child (2021), without convolutions.
 
     Example:
         >>> terms = HierarchicalVAE(latents=(2, 3), hidden=8)(torch.zeros(5, 784))
@@ -170,6 +177,7 @@ class HierarchicalVAE(nn.Module):
         hidden: int | Sequence[int] = (200, 100),
         skip: bool = False,
         pixels: int = PIXELS,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         self.latents = tuple(at_least_one("latents", n) for n in latents)
@@ -179,12 +187,15 @@ class HierarchicalVAE(nn.Module):
         if len(widths) != 2:
             raise ValueError(f"hidden: expected one or two widths, got {widths!r}. Pass e.g. (200, 100).")
         wide, narrow = (at_least_one("hidden", n) for n in widths)
-        self.pixels, self.skip = at_least_one("pixels", pixels), skip
-        hops = list(itertools.pairwise(self.latents))  # (parent, child)
+        if skip and residual:
+            raise ValueError("residual: expected False with skip, got True. A sum of all layers has the skips already.")
+        self.pixels, self.skip, self.residual = at_least_one("pixels", pixels), skip, residual
+        hops = [(wide if residual else above, n) for above, n in itertools.pairwise(self.latents)]  # (read, child)
         self.q_v = TanhNet([pixels], wide, 2 * self.latents[0])  # theta
         self.q_u = nn.ModuleList(TanhNet([pixels, above], wide, 2 * n) for above, n in hops)  # phi
         self.p_u = nn.ModuleList(TanhNet([above], narrow, 2 * n) for above, n in hops)  # omega, with p_x
-        self.p_x = TanhNet([sum(self.latents) if skip else self.latents[-1]], wide, pixels)
+        self.p_x = TanhNet([wide if residual else sum(self.latents) if skip else self.latents[-1]], wide, pixels)
+        self.to_state = nn.ModuleList(nn.Linear(n, wide, bias=False) for n in self.latents if residual)  # W, omega
 
     def theta(self) -> list[nn.Parameter]:
         """The parameters of q(v|x)."""
@@ -195,8 +206,8 @@ class HierarchicalVAE(nn.Module):
         return list(self.q_u.parameters())
 
     def omega(self) -> list[nn.Parameter]:
-        """The parameters of the model p(u|v), p(x|u) or p(x|u,v)."""
-        return [*self.p_u.parameters(), *self.p_x.parameters()]
+        """The parameters of the model p(u|v), p(x|u) or p(x|u,v), those that make the states among them."""
+        return [*self.p_u.parameters(), *self.p_x.parameters(), *self.to_state.parameters()]
 
     @torch.no_grad()
     def start_at_mean(self, images: Tensor) -> "HierarchicalVAE":
@@ -214,7 +225,12 @@ class HierarchicalVAE(nn.Module):
         return [torch.randn(len(x), n, generator=generator, dtype=x.dtype, device=x.device) for n in self.latents]
 
     def forward(
-        self, x: Tensor, generator: torch.Generator | None = None, noise: Tensors | None = None, path: Path = None
+        self,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        noise: Tensors | None = None,
+        path: Path = None,
+        kl: ConditionalKL = None,
     ) -> Terms:
         """The terms of the ELBO at one draw of the latents. A ValueError says which shape does not fit the model.
 
@@ -224,6 +240,7 @@ class HierarchicalVAE(nn.Module):
             noise: standard normal draws for each layer, as `noise(x)` gives them.
             path: a function that changes the gradient of a tensor and not its value, through which each latent reaches
                 the conditional KL below it; None leaves the gradient. R always sees the latents as they are.
+            kl: a function that gives each conditional KL from q(u|v,x) and p(u|v), with a gradient of its own.
         """
         if x.dim() != 2 or x.shape[1] != self.pixels:
             raise ValueError(f"x: expected shape (n, {self.pixels}), got {tuple(x.shape)}. Flatten the images.")
@@ -232,7 +249,7 @@ class HierarchicalVAE(nn.Module):
         if got != want:
             raise ValueError(f"noise: expected shapes {want}, got {got}. Make it with model.noise(x).")
         q_v = self.posterior(x)
-        R, C = self.below(x, q_v.at(noise[0]), noise[1:], path)
+        R, C = self.below(x, q_v.at(noise[0]), noise[1:], path, kl=kl)
         return Terms(R, q_v.kl_from_standard(), C)
 
     def posterior(self, x: Tensor) -> Gaussian:
@@ -240,18 +257,24 @@ class HierarchicalVAE(nn.Module):
         return gaussian(self.q_v(x))
 
     def below(
-        self, x: Tensor, v: Tensor, noise: Tensors, path: Path = None, freeze_model: bool = False
+        self,
+        x: Tensor,
+        v: Tensor,
+        noise: Tensors,
+        path: Path = None,
+        freeze_model: bool = False,
+        kl: ConditionalKL = None,
     ) -> tuple[Tensor, Tensor]:
         """The terms below v: R, shape (n,), and C, shape (n, L - 1), at the given v and one draw of the lower layers.
 
-        `x` and `path` are as for `forward`, v has any values, shape (n, width), and `noise` is for the layers below it.
-        With `freeze_model` omega, the parameters of p(u|v) and the decoder, gets no gradient.
+        `x`, `path` and `kl` are as for `forward`, v has any values, shape (n, width), and `noise` is for the layers
+        below it. With `freeze_model` omega, the parameters of the model, gets no gradient.
         """
         z, C = [v], []
         for layer in self.layers(v, noise, self.from_x(x), path, freeze_model):
-            C.append(layer.q.kl_from(layer.p))
+            C.append(layer.q.kl_from(layer.p) if kl is None else kl(layer.q, layer.p))
             z.append(layer.draw())
-        logits = _output(self.p_x, self.decoder_input(z), freeze_model)
+        logits = _output(self.p_x, self.decoder_input(z, freeze_model), freeze_model)
         R = (x * logits - nnf.softplus(logits)).sum(-1)
         return R, torch.stack(C, dim=-1) if C else R.new_zeros(len(x), 0)
 
@@ -267,9 +290,11 @@ class HierarchicalVAE(nn.Module):
         Arguments as for `below`. `from_x`, as the method of that name gives it, may have shape (hidden,) for one image;
         None draws from the model, as if q were p. `path` is for q and p of a `Layer`; the draw sees v as it is.
         """
-        above = v
+        z, above, seen = v, None, None
         for i, (p_net, e) in enumerate(zip(_nets(self.p_u), noise, strict=True)):
-            seen = above if path is None else path(above)
+            above = self._read(i, z, above, freeze_model)
+            # The path is for z, not for the state: each layer above reaches C through it once, and W plainly.
+            seen = above if path is None else self._read(i, path(z), seen, freeze_model)
             if from_x is None:
                 drawn = q = p = gaussian(p_net(above))
             else:
@@ -283,7 +308,7 @@ class HierarchicalVAE(nn.Module):
                 p = gaussian(_output(p_net, seen, freeze_model))
             layer = Layer(q, p, drawn, e)
             yield layer
-            above = layer.draw()
+            z = layer.draw()
 
     @torch.no_grad()
     def generate(self, noise: Tensors) -> Tensor:
@@ -295,12 +320,27 @@ class HierarchicalVAE(nn.Module):
         """Draw images from the prior; returns the pixels' probabilities, shape (n, pixels)."""
         return self.generate(self.noise(self.p_x.out.weight.new_empty(at_least_one("n", n), 0), generator))
 
-    def decoder_input(self, z: Tensors) -> Tensor:
-        """What the decoder sees of the layers z, v first: all of them with `skip`, else the lowest."""
-        return torch.cat(list(z), dim=-1) if self.skip else z[-1]
+    def decoder_input(self, z: Tensors, freeze_model: bool = False) -> Tensor:
+        """What the decoder sees of the layers z, v first: all of them with `skip`, their sum with `residual`.
+
+        Else it is the lowest. With `freeze_model` the matrices that make the sum get no gradient.
+        """
+        if not self.residual:
+            return torch.cat(list(z), dim=-1) if self.skip else z[-1]
+        state = None
+        for i, one in enumerate(z):
+            state = self._read(i, one, state, freeze_model)
+        return cast(Tensor, state)
+
+    def _read(self, i: int, z: Tensor, state: Tensor | None, freeze_model: bool) -> Tensor:
+        """What the networks below layer i read of it: z, or with `residual` the state above it and z added up."""
+        if not self.residual:
+            return z
+        added = _output(self.to_state[i], z, freeze_model)
+        return added if state is None else state + added
 
 
-def _output(net: TanhNet, value: Tensor, freeze: bool) -> Tensor:
+def _output(net: nn.Module, value: Tensor, freeze: bool) -> Tensor:
     """The output of `net`; with `freeze` it has no gradient for the parameters."""
     if not freeze:
         return net(value)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from by_hand import PIXELS, assert_followed, error, gradient, make, split, tensor, terms_by_hand, wanted
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -26,110 +27,29 @@ from condkl.objectives import (
     scale_gradient,
 )
 from condkl.objectives.free_bits import FreeBits
+from condkl.objectives.kl_balancing import KLBalancing
 from condkl.objectives.kl_warm_up import KLWarmUp
 from condkl.objectives.lambda_warm_up import LambdaSchedule
 from condkl.objectives.prior_mixture import PriorMixture
 from condkl.vae import HierarchicalVAE, Terms
 
-PIXELS = 12
-OBJECTIVES = {name: objective(name) for name in [*names(), "lambda=0.5"]}
+JOINED = ("modified+kl_warm_up", "lambda=0.9+kl_warm_up", "modified+free_bits", "lambda=0.9+free_bits_top")
+OBJECTIVES = {name: objective(name) for name in [*names(), "lambda=0.5", *JOINED]}
 ALL = OBJECTIVES | {f"interpolated({lam})": interpolated(lam) for lam in (0.0, 0.1, 0.5, 0.9, 1.0)}
-MODELS = [((2,), False), ((2, 3), False), ((2, 3), True), ((2, 3, 4), False), ((2, 3, 2, 3), True)]
+MODELS = [
+    *(((2,), "lowest"), ((2, 3), "lowest"), ((2, 3), "skip"), ((2, 3, 4), "lowest"), ((2, 3, 2, 3), "skip")),
+    *(((2,), "residual"), ((2, 3), "residual"), ((2, 3, 2, 3), "residual")),
+]
 every_objective = pytest.mark.parametrize("name", ALL)
-every_model = pytest.mark.parametrize(("latents", "skip"), MODELS)
+every_model = pytest.mark.parametrize(("latents", "decoder"), MODELS)
 every_weight = pytest.mark.parametrize("weight", [None, 0.3])
-
-
-def make(latents=(2, 3), skip=False, kind=HierarchicalVAE):
-    torch.manual_seed(0)
-    model = kind(latents, hidden=(8, 6), skip=skip, pixels=PIXELS).double()
-    x = torch.rand(5, PIXELS).round().double()
-    return model, x, model.noise(x)
-
-
-def tensor(weight):
-    return None if weight is None else torch.tensor(weight, dtype=torch.float64)
-
-
-def split(output):
-    half = output.shape[-1] // 2
-    return Normal(output[:, :half], output[:, half:].exp())
-
-
-def terms_by_hand(model, x, noise, v=None):
-    """R, A, and the list of the C_l, per image, on one plain graph; at v, or at the draw from q(v|x)."""
-    q = split(model.q_v(x))
-    z, C = [q.mean + q.stddev * noise[0] if v is None else v], []
-    A = kl_divergence(q, Normal(0.0, 1.0)).sum(-1)
-    for q_net, p_net, e in zip(model.q_u, model.p_u, noise[1:], strict=True):
-        q = split(q_net(x, z[-1]))
-        C.append(kl_divergence(q, split(p_net(z[-1]))).sum(-1))
-        z.append(q.mean + q.stddev * e)
-    decoder = Bernoulli(logits=model.p_x(torch.cat(z, -1) if model.skip else z[-1]))
-    return decoder.log_prob(x).sum(-1), A, C
-
-
-def gradient(value, parameters):
-    """The gradient in one vector."""
-    grads = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
-    return torch.cat(
-        [(torch.zeros_like(p) if g is None else g).reshape(-1) for g, p in zip(grads, parameters, strict=True)]
-    )
-
-
-def error(got, want):
-    return ((got - want).norm() / want.norm()).item()
-
-
-def posteriors(model):
-    """The parameters of each posterior, from the top: theta, then phi layer by layer."""
-    return [model.theta(), *(list(net.parameters()) for net in model.q_u)]
-
-
-def wanted(follow, weight, model, x, noise):
-    """The gradient of the batch mean that each posterior, from the top, and omega have to follow."""
-    R, A, C = terms_by_hand(model, x, noise)
-    terms = [t.mean() for t in (R, -A, *(-c for c in C))]
-    blocks = [*posteriors(model), model.omega()]
-
-    def along(block, weights):
-        return sum(w * gradient(t, block) for w, t in zip(weights, terms, strict=True))
-
-    ones = [1.0] * len(terms)
-    match follow:
-        case Interpolated() | LambdaSchedule():
-            lam = follow.lam if isinstance(follow, Interpolated) else follow.last if weight is None else weight
-            # The posterior of layer i, v being 0, meets its own KL (A or C_i) plainly, and those below with λ.
-            rows = [[1.0] * (2 + i) + [lam] * (len(C) - i) for i in range(1 + len(C))]
-            return [along(block, row) for block, row in zip(blocks, [*rows, ones], strict=True)]
-        case KLWarmUp():
-            w = 1.0 if weight is None else weight
-            return [along(block, [1.0] + [w] * (1 + len(C))) for block in blocks]
-        case FreeBits():
-            floor = torch.tensor(follow.nats).double()
-            total = terms[0] - sum(torch.maximum(-t, floor) for t in terms[1:])
-            return [gradient(total, block) for block in blocks]
-        case PriorMixture():
-            R, _, C = terms_by_hand(model, x, noise, v=noise[0])
-            at_prior = (R - sum(C)).mean()
-            phi = [along(block, ones) + gradient(at_prior, block) for block in blocks[1:-1]]
-            return [along(blocks[0], ones), *phi, along(blocks[-1], ones)]
-    raise AssertionError(f"{follow}: say here what each parameter is to follow")
-
-
-def assert_followed(follow, weight, model, x, noise):
-    got = follow(model, x, noise=noise, weight=tensor(weight)).elbo.mean()
-    want = wanted(follow, weight, model, x, noise)
-    for block, one in zip([*posteriors(model), model.omega()], want, strict=True):
-        found = gradient(got, block)
-        assert (found - one).norm() <= 1e-12 * one.norm(), [p.shape for p in block]
 
 
 @every_weight
 @every_model
 @every_objective
-def test_values_are_those_of_the_full_gradient_to_the_last_bit(name, latents, skip, weight):
-    model, x, noise = make(latents, skip)
+def test_values_are_those_of_the_full_gradient_to_the_last_bit(name, latents, decoder, weight):
+    model, x, noise = make(latents, decoder)
     plain, terms = model(x, noise=noise), ALL[name](model, x, noise=noise, weight=tensor(weight))
     for term in ("R", "A", "C", "elbo"):
         assert torch.equal(getattr(terms, term), getattr(plain, term))
@@ -138,28 +58,35 @@ def test_values_are_those_of_the_full_gradient_to_the_last_bit(name, latents, sk
 @every_weight
 @every_model
 @every_objective
-def test_each_parameter_follows_what_the_objective_says(name, latents, skip, weight):
+def test_each_parameter_follows_what_the_objective_says(name, latents, decoder, weight):
     """With several layers each ancestor meets a conditional KL with weight λ, and not λ to the number of hops."""
-    assert_followed(ALL[name], weight, *make(latents, skip))
+    assert_followed(ALL[name], weight, *make(latents, decoder))
 
 
 @every_model
-def test_free_bits_hold_each_layer_to_its_own_mean_over_the_batch(latents, skip):
+def test_free_bits_hold_each_layer_to_its_own_mean_over_the_batch(latents, decoder):
     """The floor lies below, between and above the layers' KLs, and always between those of single images."""
-    model, x, noise = make(latents, skip)
+    model, x, noise = make(latents, decoder)
     _, A, C = terms_by_hand(model, x, noise)
     for kl in (A, *C):
         for nats in (kl.mean().item() * (1 - 1e-3), kl.mean().item() * (1 + 1e-3)):
             assert kl.min() < nats < kl.max()
             assert_followed(FreeBits(nats), None, model, x, noise)
     for nats in (0.0, 1e3):
-        assert_followed(FreeBits(nats), None, model, x, noise)
+        for below in (True, False):
+            assert_followed(FreeBits(nats, below), None, model, x, noise)
 
 
-@pytest.mark.parametrize("skip", [False, True])
-def test_phi_under_the_prior_mixture_learns_at_draws_that_the_posterior_never_gives(skip):
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+@every_model
+def test_each_argument_of_a_balanced_kl_has_its_own_weight(latents, decoder, alpha):
+    assert_followed(KLBalancing(alpha), None, *make(latents, decoder))
+
+
+@pytest.mark.parametrize("decoder", ["lowest", "skip", "residual"])
+def test_phi_under_the_prior_mixture_learns_at_draws_that_the_posterior_never_gives(decoder):
     """With q(v|x) cut down to a point, phi still sees all of p(v), and nothing of that reaches theta or omega."""
-    model, x, noise = make(skip=skip)
+    model, x, noise = make(decoder=decoder)
     with torch.no_grad():
         model.q_v.out.weight.zero_()
         model.q_v.out.bias.copy_(torch.tensor([3.0, 3.0, -9.0, -9.0]))
@@ -172,8 +99,8 @@ def test_phi_under_the_prior_mixture_learns_at_draws_that_the_posterior_never_gi
 
 
 @every_model
-def test_theta_under_eq_9_gets_nothing_from_the_conditional_kls(latents, skip):
-    model, x, noise = make(latents, skip)
+def test_theta_under_eq_9_gets_nothing_from_the_conditional_kls(latents, decoder):
+    model, x, noise = make(latents, decoder)
     terms = modified(model, x, noise=noise)
     if terms.C.requires_grad:
         assert not gradient(terms.C.sum(), model.theta()).any()
@@ -211,7 +138,11 @@ def test_no_weight_stands_for_the_one_at_the_end(name):
     assert error(gradient(none.elbo.mean(), weights), gradient(last.elbo.mean(), weights)) < 1e-13
 
 
-SCHEDULED = {"lambda_warm_up": (0.0, 1.0, 0.5), "lambda_drop": (1.0, 0.0, 0.5), "kl_warm_up": (0.0, 1.0, 0.25)}
+SCHEDULED = {
+    "lambda_warm_up": (0.0, 1.0, 0.5),
+    "lambda_drop": (1.0, 0.0, 0.5),
+    **dict.fromkeys(("kl_warm_up", "modified+kl_warm_up", "lambda=0.9+kl_warm_up"), (0.0, 1.0, 0.25)),
+}
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -279,8 +210,8 @@ def test_reusing_the_unscaled_latents_in_the_conditional_kl_is_found(leak):
 class OnCPU(HierarchicalVAE):
     """Forgets the device in one place."""
 
-    def forward(self, x, generator=None, noise=None, path=None):
-        return super().forward(x + torch.zeros(PIXELS, dtype=x.dtype), generator, noise, path)
+    def forward(self, x, generator=None, noise=None, **more):
+        return super().forward(x + torch.zeros(PIXELS, dtype=x.dtype), generator, noise, **more)
 
 
 class Follow(nn.Module):
@@ -312,11 +243,11 @@ def loss_on_pretended_cuda(model, follow):
     assert (loss.device.type, loss.shape) == ("cuda", ())
 
 
-@pytest.mark.parametrize(("latents", "skip"), MODELS[2:4])
+@pytest.mark.parametrize(("latents", "decoder"), MODELS[2:4])
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_loss_stays_on_the_device_of_model_and_images(name, latents, skip):
-    loss_on_pretended_cuda(make(latents, skip)[0], OBJECTIVES[name])
-    loss_on_meta(make(latents, skip)[0], OBJECTIVES[name])
+def test_the_loss_stays_on_the_device_of_model_and_images(name, latents, decoder):
+    loss_on_pretended_cuda(make(latents, decoder)[0], OBJECTIVES[name])
+    loss_on_meta(make(latents, decoder)[0], OBJECTIVES[name])
 
 
 @dataclass(frozen=True)
@@ -340,7 +271,8 @@ def test_a_weight_left_on_the_cpu_is_found():
 
 @pytest.mark.parametrize("bad", [-0.1, 1.1, math.nan, "1"])
 def test_a_weight_outside_the_unit_interval_is_refused(bad):
-    for name, kind in (("lam", Interpolated), ("first", LambdaSchedule), ("last", LambdaSchedule)):
+    kinds = [("lam", kind) for kind in (Interpolated, KLWarmUp, FreeBits)]
+    for name, kind in (*kinds, ("first", LambdaSchedule), ("last", LambdaSchedule), ("alpha", KLBalancing)):
         with pytest.raises(ValueError, match=f"{name}: expected a number from 0 to 1"):
             kind(**{name: bad})
 
@@ -362,6 +294,8 @@ def test_a_fixed_weight_is_found_by_its_number(lam):
         (("lambda=0.7", "lambda=0.70", "lambda=.7", "lambda=7e-1"), "lambda=0.7"),
         (("lambda=0", "lambda=0.0", "modified"), "modified"),
         (("lambda=1", "lambda=1.0", "full"), "full"),
+        (("modified+free_bits", "lambda=0.0+free_bits"), "modified+free_bits"),
+        (("full+free_bits", "lambda=1+free_bits", "free_bits"), "free_bits"),
     ],
 )
 def test_every_spelling_of_a_fixed_weight_has_one_name(spellings, one):
@@ -369,9 +303,19 @@ def test_every_spelling_of_a_fixed_weight_has_one_name(spellings, one):
     assert {objective(name) for name in spellings} == {objective(one)}
 
 
-@pytest.mark.parametrize("name", ["lambda=", "lambda=2", "lambda=-0.1", "lambda=nan", "lambda=inf", "lambda=0.9x"])
+@pytest.mark.parametrize(
+    "name", ["lambda=", "lambda=2", "lambda=-0.1", "lambda=nan", "lambda=inf", "lambda=0.9x", "lambda=2+free_bits"]
+)
 def test_a_weight_that_is_no_number_from_0_to_1_is_refused(name):
     with pytest.raises(ValueError, match=r"objective: expected lambda=0\.7 or the like.*got 'lambda="):
+        objective(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["modified+full", "full+full", "modified+lambda_drop", "modified+", "kl_warm_up+free_bits"]
+)
+def test_only_a_fixed_weight_and_an_objective_that_takes_one_are_joined(name):
+    with pytest.raises(ValueError, match=r"objective: expected one of .*after a λ as modified\+free_bits, got '"):
         objective(name)
 
 

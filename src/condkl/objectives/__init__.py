@@ -12,7 +12,7 @@ importing its module, so that a new objective is a new file and changes nothing 
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -115,12 +115,18 @@ interpolated = Interpolated
 def canonical(name: str) -> str:
     """The one spelling of an objective's name: "full" for λ = 1, "modified" for λ = 0, "lambda=0.7" between them.
 
-    A ValueError says that the λ in the name is not a number in [0, 1].
+    Before a plus sign λ = 1 is left out. A ValueError says that the λ in the name is not a number in [0, 1].
 
     Example:
         >>> canonical("lambda=0.70"), canonical("lambda=1"), canonical("free_bits")
         ('lambda=0.7', 'full', 'free_bits')
+        >>> canonical("lambda=0+free_bits"), canonical("full+free_bits")
+        ('modified+free_bits', 'free_bits')
     """
+    weight, plus, way = name.partition("+")
+    if plus:
+        spelled = canonical(weight)
+        return way if spelled == "full" and _modules.module(__name__, way) else f"{spelled}+{way}"
     if not (found := re.fullmatch(r"lambda=(.*)", name)):
         return name
     try:
@@ -131,7 +137,7 @@ def canonical(name: str) -> str:
 
 
 def names() -> list[str]:
-    """The names of all objectives but those of a fixed λ between 0 and 1.
+    """The names of all objectives but those of a fixed λ between 0 and 1, alone or with another way.
 
     Example:
         >>> {"full", "modified", "kl_warm_up"} <= set(names())
@@ -143,18 +149,27 @@ def names() -> list[str]:
 def objective(name: str) -> Objective:
     """The objective of that name: "full", "modified" (eq. 9), "lambda=0.7" and the like, or a module of this package.
 
-    For another name the ValueError lists the known ones.
+    A fixed λ and a module whose objective has a `lam` are joined by a plus sign, as in "modified+kl_warm_up". For
+    another name the ValueError lists the known ones.
 
     Example:
         >>> objective("lambda=0.5") == interpolated(0.5), objective("kl_warm_up").weight(progress=0.125)
         (True, 0.5)
+        >>> objective("modified+free_bits").lam
+        0.0
     """
     spelled = canonical(name)
-    if spelled in _FIXED:
+    weight, plus, way = spelled.rpartition("+")
+    module = _modules.module(__name__, way)
+    if plus:
+        fixed = objective(weight)
+        if isinstance(fixed, Interpolated) and module and hasattr(module.objective, "lam"):
+            return replace(module.objective, lam=fixed.lam)
+    elif spelled in _FIXED:
         return Interpolated(_FIXED[spelled])
-    if spelled.startswith("lambda="):
+    elif spelled.startswith("lambda="):
         return Interpolated(float(spelled.removeprefix("lambda=")))
-    if module := _modules.module(__name__, spelled):
-        found: Objective = module.objective
-        return found
-    raise ValueError(f"objective: expected one of {', '.join(names())}, or lambda=0.7 and the like, got {name!r}.")
+    elif module:
+        return module.objective
+    known = f"{', '.join(names())}, or lambda=0.7 and the like, or one of these after a λ as modified+free_bits"
+    raise ValueError(f"objective: expected one of {known}, got {name!r}.")

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from condkl.objectives import Objective, scale_gradient
+from condkl._checks import unit_interval
+from condkl.objectives import Interpolated, Objective, scale_gradient
 from condkl.vae import HierarchicalVAE, Tensors, Terms
 
 
 @dataclass(frozen=True)
 class FreeBits(Objective):
     """All parameters follow ∇(R - max(A, nats) - Σ_l max(C_l, nats)), with A and C_l as means over the batch.
+
+    Without `below` only A has free nats. With `lam`, λ, posteriors meet the C_l of layers below theirs as in
+    `Interpolated`.
 
     Source:
         Kingma et al. (2016), with one group per layer.
@@ -25,15 +29,18 @@ class FreeBits(Objective):
     """
 
     nats: float = 3.0
+    below: bool = True
+    lam: float = 1.0
 
     def __post_init__(self) -> None:
+        unit_interval("lam", self.lam)
         if not (math.isfinite(self.nats) and self.nats >= 0):
             raise ValueError(f"nats: expected a finite number of at least 0, got {self.nats}. 0 is the full gradient.")
 
     def follow(self, model: HierarchicalVAE, x: Tensor, noise: Tensors, weight: Tensor | None) -> Terms:
         """As `Objective.follow` says; nothing is scheduled."""
-        terms = model(x, noise=noise)
-        return Terms(terms.R, self._above(terms.A), self._above(terms.C))
+        terms = Interpolated(self.lam).follow(model, x, noise, None)
+        return Terms(terms.R, self._above(terms.A), self._above(terms.C) if self.below else terms.C)
 
     def _above(self, kl: Tensor) -> Tensor:
         return scale_gradient(kl, (kl.mean(0) > self.nats).to(kl.dtype))
