@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -22,6 +23,12 @@ _FIRST = frozenset({
 # Names of fields that records spell otherwise.
 _SPELLED = {"gradient_batches": "gradients"}
 _FIELDS = {written: name for name, written in _SPELLED.items()}
+_FLAGS = ("skip", "residual")
+_KINDS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(_FLAGS, bool),
+    **dict.fromkeys(("learning_rate", "phi_rate"), float),
+    "objective": canonical,
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class RunConfig:
         likelihood_images: how many test images, evenly spaced, get an estimate of their log-likelihood; 0 for none.
         likelihood_samples: draws of the latents for each.
         protocol: the numerics, one of `PROTOCOLS`.
+        residual: whether states add up from the top, as `HierarchicalVAE` has it; not with `skip`.
 
     An unknown objective or a number that does not make sense is a ValueError.
 
@@ -67,11 +75,15 @@ class RunConfig:
     likelihood_images: int = 0
     likelihood_samples: int = 0
     protocol: int = PROTOCOL
+    residual: bool = False
 
     def __post_init__(self) -> None:
-        if self.skip not in (False, True):
-            raise ValueError(f"skip: expected True or False, got {self.skip!r}.")
-        for name, kind in (("skip", bool), ("learning_rate", float), ("phi_rate", float), ("objective", canonical)):
+        for name in _FLAGS:
+            if getattr(self, name) not in (False, True):
+                raise ValueError(f"{name}: expected True or False, got {getattr(self, name)!r}.")
+        if self.skip and self.residual:
+            raise ValueError("residual: expected False with skip, got True. A sum of all layers has the skips already.")
+        for name, kind in _KINDS.items():
             object.__setattr__(self, name, kind(getattr(self, name)))  # 1 and 1.0 are one config, and have one id
         objective(self.objective)
         if self.protocol not in PROTOCOLS:
@@ -110,8 +122,10 @@ class RunConfig:
 
     @property
     def decoder(self) -> str:
-        """What the decoder sees, "p(x|u)", "p(x|u,v)", or "one layer" where there is no u."""
-        return "one layer" if len(self.latents) == 1 else "p(x|u,v)" if self.skip else "p(x|u)"
+        """What the decoder sees, "p(x|u)", "p(x|u,v)", "residual", or "one layer" where there is no u."""
+        if len(self.latents) == 1:
+            return "one layer"
+        return "residual" if self.residual else "p(x|u,v)" if self.skip else "p(x|u)"
 
     @property
     def method(self) -> str:

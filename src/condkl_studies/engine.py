@@ -86,7 +86,7 @@ def initial_model(config: RunConfig, device: str = "auto") -> HierarchicalVAE:
     """The model before training: its weights depend on the seed and the sizes alone, its last bias on the data."""
     images = load(config.data, "train")
     with seeded_globally(config.seed):
-        model = HierarchicalVAE(config.latents, config.hidden, config.skip, pixels=images.shape[1])
+        model = HierarchicalVAE(config.latents, config.hidden, config.skip, images.shape[1], config.residual)
     place = "cuda" if torch.cuda.is_available() else "cpu"
     return model.start_at_mean(images).to(place if device == "auto" else device)
 

@@ -64,11 +64,11 @@ def frame(*runs: Runs) -> pd.DataFrame:
     """The end of every run of the named studies, all of whose runs are recorded, or of results made here: a row each.
 
     What tells runs apart is `study` (empty for a result made here), `run` (its id), every field of the config, and of
-    these `decoder` ("p(x|u)", "p(x|u,v)" or "one layer"), `method` (the objective, and phi's rate if not 1) and
-    `epochs`. What stands behind them: `hours`, `processor`, `device`, `commit`, `finished`. On the test images `elbo`,
-    `R`, `A`, `C` and `log_likelihood`, a mean of importance-weighted estimates over the same 1,000 images, also where a
-    run has more, in nats. The last row of the record's columns on the validation images: `val_elbo`, `val_R`, `val_A`,
-    `val_C`, in nats, `active_v`, `active_u`.
+    these `decoder` ("p(x|u)", "p(x|u,v)", "residual" or "one layer"), `method` (the objective, and phi's rate if not
+    1) and `epochs`. What stands behind them: `hours`, `processor`, `device`, `commit`, `finished`. On the test images
+    `elbo`, `R`, `A`, `C` and `log_likelihood`, a mean of importance-weighted estimates over the same 1,000 images, also
+    where a run has more, in nats. The last row of the record's columns on the validation images: `val_elbo`, `val_R`,
+    `val_A`, `val_C`, in nats, `active_v`, `active_u`.
 
     A run without a record is a RecordError, which names the command that makes it; an unknown study a ValueError.
     """

@@ -17,9 +17,9 @@ from condkl_studies.schedules import SCHEDULES
 
 COUNTS = st.integers(1, 10**6)
 RATES = st.floats(1e-9, 1e3)
-CONFIGS = st.builds(
+PLAIN = st.builds(
     RunConfig,
-    objective=st.sampled_from([*objectives.names(), "lambda=0.5", "lambda=0.7"])
+    objective=st.sampled_from([*objectives.names(), "lambda=0.5", "lambda=0.7", "lambda=0.7+free_bits"])
     | st.floats(0, 1).map("lambda={}".format),
     skip=st.booleans(),
     seed=st.integers(0, 2**40),
@@ -34,6 +34,7 @@ CONFIGS = st.builds(
     every=COUNTS,
     validate_every=COUNTS,
 )
+CONFIGS = PLAIN | PLAIN.map(lambda some: replace(some, skip=False, residual=True))
 OTHER = {
     "objective": "modified",
     "skip": True,
@@ -52,6 +53,7 @@ OTHER = {
     "likelihood_images": 5,
     "likelihood_samples": 11,
     "protocol": PROTOCOL + 1,
+    "residual": True,
 }
 
 
@@ -131,6 +133,8 @@ def test_settings_that_are_no_config_are_refused(change, named):
         ({"phi_rate": 0.0}, "phi_rate: expected a number above 0"),
         ({"gradient_batches": 3}, "gradient_batches: expected 0 to every=2"),
         ({"validate_every": 0}, "validate_every"),
+        ({"residual": 2}, "residual: expected True or False, got 2"),
+        ({"residual": True, "skip": True}, "residual: expected False with skip"),
         ({"seed": -1}, "seed, likelihood_images, likelihood_samples: expected 0 or more"),
         ({"likelihood_samples": 0}, "expected both or neither to be 0"),
     ],
@@ -156,6 +160,7 @@ def test_every_study_trains_on_data_that_there_are(name):
     [
         ({}, "tiny full p(x|u) seed 0"),
         ({"skip": True, "phi_rate": 5.0}, "tiny full p(x|u,v) phi x5 seed 0"),
+        ({"residual": True}, "tiny full residual seed 0"),
         ({"latents": (2,), "seed": 4}, "tiny full one layer seed 4"),
     ],
 )

@@ -78,6 +78,7 @@ def test_runs_with_one_seed_start_from_the_same_weights_whatever_they_follow():
     [
         {"seed": 1},
         {"skip": True},
+        {"residual": True},
         {"objective": "lambda=0.5"},
         {"learning_rate": 2e-3},
         {"schedule": "constant"},

@@ -17,9 +17,9 @@ from condkl_studies.evaluation import Units, iwae_log_likelihood, mean_terms, un
 PIXELS = 16
 
 
-def make(latents=(2, 3), skip=False, pixels=PIXELS):
+def make(latents=(2, 3), skip=False, pixels=PIXELS, residual=False):
     torch.manual_seed(0)
-    return HierarchicalVAE(latents, hidden=8, skip=skip, pixels=pixels)
+    return HierarchicalVAE(latents, hidden=8, skip=skip, pixels=pixels, residual=residual)
 
 
 def images(n=50):
@@ -128,9 +128,14 @@ def test_the_likelihood_of_a_linear_model_is_its_exact_evidence_as_k_grows():
     assert max(spread) / math.sqrt(K) < 0.005
 
 
-@pytest.mark.parametrize(("latents", "skip"), [((1,), False), ((1, 1), False), ((1, 1), True), ((1, 1, 1), True)])
-def test_the_likelihood_is_the_evidence_of_the_networks_by_gauss_hermite(latents, skip):
-    model, points, K = make(latents, skip, pixels=4).double(), 24, 20_000
+SKIP, RESIDUAL = {"skip": True}, {"residual": True}
+
+
+@pytest.mark.parametrize(
+    ("latents", "more"), [((1,), {}), ((1, 1), {}), ((1, 1), SKIP), ((1, 1, 1), SKIP), ((1, 1, 1), RESIDUAL)]
+)
+def test_the_likelihood_is_the_evidence_of_the_networks_by_gauss_hermite(latents, more):
+    model, points, K = make(latents, pixels=4, **more).double(), 24, 20_000
     with torch.no_grad():
         model.p_x.out.weight.mul_(3)
         for net in (model.q_v, *model.q_u):  # wide and nearly in place, so that the weights have light tails

@@ -24,6 +24,7 @@ BASE = replace(TINY, steps=20, every=5, gradient_batches=2, validate_every=2)
 CONFIGS = {
     **{name: replace(BASE, objective=name) for name in [*names(), "lambda=0.5"]},
     "skip": replace(BASE, skip=True),
+    "residual": replace(BASE, objective="modified", latents=(2, 3, 2), residual=True),
     "one layer": replace(BASE, latents=(2,), gradient_batches=0),
     "three layers": replace(BASE, objective="modified", latents=(2, 3, 2)),
     "constant rate, faster phi": replace(BASE, schedule="constant", phi_rate=5.0),

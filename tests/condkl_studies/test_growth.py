@@ -91,6 +91,9 @@ def test_a_record_with_other_fields_is_refused_by_their_names(change, named, res
         (("lambda=0.50", "lambda=.5"), "half"),
         (("lambda=0", "modified"), "modified"),
         (("lambda=1", "lambda=1.0", "full"), "full"),
+        (("lambda=0.90+kl_warm_up", "lambda=.9+kl_warm_up"), "lambda_0.9+kl_warm_up"),
+        (("lambda=0.5+free_bits", "lambda=.50+free_bits"), "lambda_0.5+free_bits"),
+        (("lambda=1+free_bits", "free_bits"), "free_bits"),
         (("lambda=1e-5", "lambda=0.00001"), "lambda_1e-05"),
     ],
 )
