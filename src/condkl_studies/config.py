@@ -50,6 +50,7 @@ class RunConfig:
         likelihood_samples: draws of the latents for each.
         protocol: the numerics, one of `PROTOCOLS`.
         residual: whether states add up from the top, as `HierarchicalVAE` has it; not with `skip`.
+        noise_batches: as `TrainingConfig` takes it.
 
     An unknown objective or a number that does not make sense is a ValueError.
 
@@ -76,6 +77,7 @@ class RunConfig:
     likelihood_samples: int = 0
     protocol: int = PROTOCOL
     residual: bool = False
+    noise_batches: int = 0
 
     def __post_init__(self) -> None:
         for name in _FLAGS:

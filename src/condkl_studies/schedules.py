@@ -27,6 +27,8 @@ class TrainingConfig:
             makes another run.
         gradient_batches: how many of a window's last batches, joined to one, the record's gradients of R, A and C on
             theta are taken on; 0 for none. They use noise of their own, so that the training is the same.
+        noise_batches: how many of a window's last batches, each alone, the record's signal and noise of theta's
+            gradient are taken on, as `noise_record` gives them; 0 for none. A row then has its worst batch too.
 
     An unknown schedule or a number that does not make sense is a ValueError.
     """
@@ -38,6 +40,7 @@ class TrainingConfig:
     phi_rate: float = 1.0
     every: int = 50
     gradient_batches: int = 0
+    noise_batches: int = 0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "every"):
@@ -49,6 +52,8 @@ class TrainingConfig:
                 raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)!r}.")
         if not 0 <= (count := self.gradient_batches) <= self.every:
             raise ValueError(f"gradient_batches: expected 0 to every={self.every} batches, got {count!r}.")
+        if (count := self.noise_batches) != 0 and not 2 <= count <= self.every:
+            raise ValueError(f"noise_batches: expected 0, or 2 to every={self.every} batches, got {count!r}.")
 
     def rate(self, progress: float) -> float:
         """The learning rate when the share `progress` of the training is over."""

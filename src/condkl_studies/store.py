@@ -29,8 +29,8 @@ class RunResult:
     Attributes:
         config: its settings.
         metrics: a row for each window of training: `step`, means over its batches of `elbo`, `R`, `A`, `C`, what
-            pulls on theta if the config asks for it, and, in the rows that have them, `val_elbo`, `val_R`, `val_A`,
-            `val_C`, `active_v`, `active_u` on the validation split. All terms in nats.
+            pulls on theta and how noisy that is if the config asks for it, and, in the rows that have them, `val_elbo`,
+            `val_R`, `val_A`, `val_C`, `active_v`, `active_u` on the validation split. All terms in nats.
         samples: arrays. `prior_u`, grey levels as bytes, shape (8, 8, pixels), has one v for each row and a new u for
             each image; `prior_v` the same u's noise along each column, and a new v for each image; `variance_v` and
             `kl_v`, `kl_u`, … are `evaluation.Units` on the test split; `test` holds its mean ELBO, R, A and C;

@@ -7,7 +7,7 @@ record is read. A state between two windows is all that a later process needs to
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -24,7 +24,7 @@ from condkl_studies.randomness import stream
 from condkl_studies.schedules import TrainingConfig
 from condkl_studies.steps import BETA1, BETA2, Step, columns
 
-_WINDOW, _ASIDE = 1, 2  # what a stream of randomness is for, beside the order
+_WINDOW, _ASIDE, _NOISE = 1, 2, 3  # what a stream of randomness is for, beside the order
 
 
 class NonFiniteLossError(RuntimeError):
@@ -64,7 +64,8 @@ class Fit:
 
     A row has `step`, its last, and the means over its batches, in nats, of `elbo`, `R`, `A`, `C` (summed over layers)
     and, with more than two layers, `C1`, `C2`, … from the top. With `gradient_batches` also what pulls on theta, as
-    `gradient_record` gives it.
+    `gradient_record` gives it, and with `noise_batches` `elbo_least`, that of the worst batch, and what `noise_record`
+    gives.
     """
 
     model: HierarchicalVAE
@@ -113,9 +114,13 @@ def windows(
         step = steps.compiled(step, images.device, calls.onednn)
     while state.step < plan.steps:
         row, last = _window(state, step, objective, images, plan, seed, rows)
-        if last:
-            x = torch.cat(list(last)).to(state.first[0].dtype)
+        each = [x.to(state.first[0].dtype) for x in last]
+        if plan.gradient_batches:
+            x = torch.cat(each[-plan.gradient_batches :])
             row |= gradient_record(state.model, x, stream(seed, _ASIDE, state.step, images.device))
+        if plan.noise_batches and len(each) > 1:  # the last window may be shorter
+            some = each[-plan.noise_batches :]
+            row |= noise_record(state.model, some, stream(seed, _NOISE, state.step, images.device))
         state.rows.append(row)
         yield state
 
@@ -137,10 +142,26 @@ def gradient_record(model: HierarchicalVAE, x: Tensor, generator: torch.Generato
     return norms | cosines | {"gain_modified": pulls.first_order_gain(0.0)}
 
 
+def noise_record(model: HierarchicalVAE, batches: Sequence[Tensor], generator: torch.Generator) -> dict[str, float]:
+    """How clear a batch makes theta's gradient, under the full gradient and under eq. (9), from k batches, k > 1.
+
+    `noise_full` is the trace of the covariance of one batch's gradient of R - A - C, and `signal_full` the square of
+    its mean's norm without bias, ‖mean‖² - noise/k, which noise may make negative. `noise_modified` and
+    `signal_modified` are those of R - A. Each of the batches has shape (n, pixels).
+    """
+    pulls = [term_gradients(model, x, generator) for x in batches]
+    R, A, C = (torch.stack([getattr(one, name) for one in pulls]) for name in ("R", "A", "C"))
+    found: dict[str, float] = {}
+    for name, each in (("full", R - A - C), ("modified", R - A)):
+        noise = float(each.var(0).sum())
+        found |= {f"signal_{name}": float(each.mean(0).square().sum()) - noise / len(each), f"noise_{name}": noise}
+    return found
+
+
 def _window(
     state: State, step: Step, objective: Objective, images: Tensor, plan: TrainingConfig, seed: int, rows: bool
 ) -> tuple[dict[str, float], deque[Tensor]]:
-    """Take the steps of one window; returns its row of the record and the bits of its last `gradient_batches`."""
+    """Take the steps of one window; returns its row of the record and the bits of its last batches."""
     device, model, dtype = images.device, state.model, state.first[0].dtype
     todo = range(state.step, min(state.step + plan.every, plan.steps))
     generator = stream(seed, _WINDOW, todo.start, device)
@@ -150,7 +171,7 @@ def _window(
     rates = torch.tensor(pairs, dtype=dtype, device=device)
     log = torch.zeros(len(todo), 2 + len(model.latents), dtype=dtype, device=device)
     order = batches.batch_order(len(images), plan.batch_size, todo, seed)
-    last: deque[Tensor] = deque(maxlen=plan.gradient_batches)
+    last: deque[Tensor] = deque(maxlen=max(plan.gradient_batches, plan.noise_batches))
     for (bits, places, noise), *row in zip(
         batches.drawn(images, order, model.latents, generator, dtype, rows), rates, log, strict=True
     ):
@@ -159,7 +180,8 @@ def _window(
     state.step = todo.stop
     log = log.cpu().double()
     _stop_at_non_finite(log, todo.start)
-    return {"step": state.step, **_named(log.mean(0))}, last
+    worst = {"elbo_least": float(log[:, 0].min())} if plan.noise_batches else {}
+    return {"step": state.step, **_named(log.mean(0)), **worst}, last
 
 
 def _named(columns: Tensor) -> dict[str, float]:

@@ -54,6 +54,7 @@ OTHER = {
     "likelihood_samples": 11,
     "protocol": PROTOCOL + 1,
     "residual": True,
+    "noise_batches": 2,
 }
 
 
@@ -132,6 +133,7 @@ def test_settings_that_are_no_config_are_refused(change, named):
         ({"learning_rate": float("nan")}, "learning_rate: expected a number above 0"),
         ({"phi_rate": 0.0}, "phi_rate: expected a number above 0"),
         ({"gradient_batches": 3}, "gradient_batches: expected 0 to every=2"),
+        ({"noise_batches": 1}, "noise_batches: expected 0, or 2 to every=2"),
         ({"validate_every": 0}, "validate_every"),
         ({"residual": 2}, "residual: expected True or False, got 2"),
         ({"residual": True, "skip": True}, "residual: expected False with skip"),

@@ -92,7 +92,13 @@ def test_a_setting_of_the_training_changes_its_numbers(change, results):
 
 
 @pytest.mark.parametrize(
-    "change", [{"gradient_batches": 0}, {"validate_every": 1}, {"likelihood_images": 0, "likelihood_samples": 0}]
+    "change",
+    [
+        {"gradient_batches": 0},
+        {"noise_batches": 2},
+        {"validate_every": 1},
+        {"likelihood_images": 0, "likelihood_samples": 0},
+    ],
 )
 def test_a_setting_of_the_record_leaves_the_training_as_it_is(change, results):
     columns = ["step", "elbo", "R", "A", "C"]

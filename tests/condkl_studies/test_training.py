@@ -17,7 +17,7 @@ from condkl.objectives.lambda_warm_up import LambdaSchedule
 from condkl.vae import HierarchicalVAE, Terms
 from condkl_studies.data import binarise
 from condkl_studies.schedules import SCHEDULES, TrainingConfig
-from condkl_studies.training import NonFiniteLossError, State, fit, summary, windows
+from condkl_studies.training import NonFiniteLossError, State, fit, noise_record, summary, windows
 
 OBJECTIVES = {name: objective(name) for name in [*names(), "lambda=0.5"]}
 PIXELS = 16
@@ -328,6 +328,8 @@ def test_fewer_images_than_a_batch_are_refused():
         ({"phi_rate": math.inf}, "phi_rate: expected a number above 0, got inf"),
         ({"gradient_batches": -1}, "gradient_batches: expected 0 to every=5 batches, got -1"),
         ({"gradient_batches": 6}, "gradient_batches: expected 0 to every=5 batches, got 6"),
+        ({"noise_batches": 1}, "noise_batches: expected 0, or 2 to every=5 batches, got 1"),
+        ({"noise_batches": 6}, "noise_batches: expected 0, or 2 to every=5 batches, got 6"),
     ],
 )
 def test_plans_that_make_no_sense_are_refused(arguments, message):
@@ -350,3 +352,34 @@ def test_recording_gradients_changes_no_step_and_adds_what_pulls_on_theta():
     assert added == {"norm_R", "norm_A", "norm_C", "cos_RA", "cos_RC", "cos_AC", "gain_modified"}
     assert (recorded.history[["norm_R", "norm_A", "norm_C"]] > 0).all(axis=None)
     assert recorded.history[["cos_RA", "cos_RC", "cos_AC"]].abs().le(1 + 1e-6).all(axis=None)
+
+
+def test_recording_noise_changes_no_step_and_none_of_the_other_columns():
+    plain, recorded = (train(every=4, steps=13, gradient_batches=2, noise_batches=k) for k in (0, 3))
+    assert same_weights(plain.model, recorded.model)
+    assert recorded.history[list(plain.history)].equals(plain.history)
+    added = recorded.history.drop(columns=list(plain.history))
+    noise = [f"{kind}_{name}" for name in ("full", "modified") for kind in ("signal", "noise")]
+    assert set(added) == {"elbo_least", *noise}
+    assert (added.elbo_least <= recorded.history.elbo).all()
+    assert (added.elbo_least == recorded.history.elbo).tolist() == [False, False, False, True]  # one batch in the last
+    assert added[noise].isna().any(axis=1).tolist() == [False, False, False, True]  # which has no spread
+
+
+def test_signal_and_noise_are_those_of_the_gradient_that_theta_follows():
+    """The spread of a batch's gradient over the batches, as numpy has it, and the products of independent ones."""
+    model, k = make(), 4
+    batches = [binarise(stripes(20), torch.Generator().manual_seed(i)) for i in range(k)]
+    found = noise_record(model, batches, torch.Generator().manual_seed(9))
+    draws = torch.Generator().manual_seed(9)
+    each = {"full": [], "modified": []}
+    for x in batches:
+        terms = model(x, noise=model.noise(x, draws))
+        for name, value in (("full", terms.elbo), ("modified", terms.R - terms.A)):
+            grads = torch.autograd.grad(value.mean(), model.theta(), retain_graph=True)
+            each[name].append(torch.cat([g.flatten() for g in grads]).double().numpy())
+    for name, rows in each.items():
+        noise = np.cov(np.stack(rows), rowvar=False).trace()
+        pairs = [a @ b for i, a in enumerate(rows) for j, b in enumerate(rows) if i != j]
+        assert found[f"noise_{name}"] == pytest.approx(noise, rel=1e-4)
+        assert found[f"signal_{name}"] == pytest.approx(np.mean(pairs), rel=1e-3, abs=1e-4 * noise)
