@@ -76,7 +76,7 @@ def runs(study: str) -> pd.DataFrame:
             on = f"{place['processor']} (CPU)" if said["device"] == "cpu" else f"{place['device']} (GPU)"
             what = (config.id, f"{config.label}{rate}{schedule}", config.protocol, config.steps)
             where = (f"{on}, {'' if said['compiled'] else 'not '}compiled", said["commit"] or "not known")
-            rows.append((*what, *where, said["finished"], run.seconds, run.samples["test"][0]))
+            rows.append((*what, *where, said["finished"], run.seconds, run.samples.get("test", [math.nan])[0]))
     columns = ["run", "setting", "protocol", "steps", "place", "commit", "finished", "seconds", "elbo"]
     return pd.DataFrame(rows, columns=columns)
 

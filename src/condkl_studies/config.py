@@ -23,7 +23,7 @@ _FIRST = frozenset({
 # Names of fields that records spell otherwise.
 _SPELLED = {"gradient_batches": "gradients"}
 _FIELDS = {written: name for name, written in _SPELLED.items()}
-_FLAGS = ("skip", "residual")
+_FLAGS = ("skip", "residual", "may_diverge")
 _KINDS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_FLAGS, bool),
     **dict.fromkeys(("learning_rate", "phi_rate"), float),
@@ -51,6 +51,7 @@ class RunConfig:
         protocol: the numerics, one of `PROTOCOLS`.
         residual: whether states add up from the top, as `HierarchicalVAE` has it; not with `skip`.
         noise_batches: as `TrainingConfig` takes it.
+        may_diverge: whether a loss that is not finite is a result, which is recorded, and not an error.
 
     An unknown objective or a number that does not make sense is a ValueError.
 
@@ -78,6 +79,7 @@ class RunConfig:
     protocol: int = PROTOCOL
     residual: bool = False
     noise_batches: int = 0
+    may_diverge: bool = False
 
     def __post_init__(self) -> None:
         for name in _FLAGS:

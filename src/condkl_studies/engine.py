@@ -32,7 +32,14 @@ _GRID = 8  # prior samples: so many v, with so many u each
 
 
 class RunFailedError(RuntimeError):
-    """A run met a loss that is not finite; the message holds step, term and config."""
+    """A run met a loss that is not finite, at that `step`; the message holds step, term and config."""
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message, step)  # the arguments, so that the error travels between processes
+        self.message, self.step = message, step
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False, device: str = "auto") -> RunResult:
@@ -41,8 +48,9 @@ def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False
     A run whose state is in the folder `cache` goes on from it; None keeps no state. A `compiled` step needs a C++
     compiler or CUDA. The device "auto" is CUDA where it is.
 
-    A RunFailedError says that training diverged, a RunBusyError that another process trains this run in this cache, a
-    ValueError that the config is of an earlier protocol, whose records can be read.
+    A RunFailedError says that training diverged. If the config says that it may, the result has the rows until then
+    and no evaluation. A RunBusyError says that another process trains this run in this cache, a ValueError that the
+    config is of an earlier protocol, whose records can be read.
     """
     if config.protocol != PROTOCOL:
         raise ValueError(
@@ -58,12 +66,17 @@ def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False
     with store.held() if store else contextlib.nullcontext():
         model = initial_model(config, device)
         state, before = store.load(model) if store else (State.start(model), 0.0)
-        start = time.perf_counter()
-        for _ in trained(config, state, compiled):
-            if store:
-                store.save(state, before + time.perf_counter() - start)
+        start, diverged_at = time.perf_counter(), 0
+        try:
+            for _ in trained(config, state, compiled):
+                if store:
+                    store.save(state, before + time.perf_counter() - start)
+        except RunFailedError as error:
+            if not config.may_diverge:
+                raise
+            diverged_at = error.step
         training = before + time.perf_counter() - start
-        samples = _final(config, model, compiled)
+        samples = {"diverged_at": np.array(diverged_at)} if diverged_at else _final(config, model, compiled)
         seconds = {"training": training, "evaluation": before + time.perf_counter() - start - training}
         parameter, images = next(model.parameters()), load(config.data, "train")
         provenance = {
@@ -79,7 +92,8 @@ def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        return RunResult(config, pd.DataFrame(state.rows), samples, provenance)
+        rows = pd.DataFrame(state.rows, columns=None if state.rows else ["step", "elbo", "R", "A", "C"])
+        return RunResult(config, rows, samples, provenance)
 
 
 def initial_model(config: RunConfig, device: str = "auto") -> HierarchicalVAE:
@@ -100,14 +114,14 @@ def trained(config: RunConfig, state: State, compiled: bool = False) -> Iterator
             if len(state.rows) % config.validate_every == 0 or state.step == config.steps:
                 means = mean_terms(state.model, validation, _EVALUATION_SEED)
                 counts = units(state.model, validation, _EVALUATION_SEED).active()
-                state.rows[-1] |= {f"val_{name}": value for name, value in means.items()} | counts
                 # A loss is checked before the step that follows it; this looks at what the last step made.
                 for name, value in means.items():
                     if not math.isfinite(value):
                         raise NonFiniteLossError(state.step, f"{name} on the validation images", value)
+                state.rows[-1] |= {f"val_{name}": value for name, value in means.items()} | counts
             yield state
     except NonFiniteLossError as error:
-        raise RunFailedError(f"{config.label}: {error} Config: {config.canonical()}") from error
+        raise RunFailedError(f"{config.label}: {error} Config: {config.canonical()}", error.step) from error
 
 
 def _final(config: RunConfig, model: HierarchicalVAE, compiled: bool) -> dict[str, np.ndarray]:

@@ -108,6 +108,7 @@ def replay_sample(records: Sequence[RunResult], count: int, seed: int, eager: bo
     to lie within the spread of the recorded seeds of the same setting; a run that is its setting's only seed is not
     drawn there. What was recorded compiled is compiled again where there is a compiler, but not if `eager`.
     """
+    records = [record for record in records if len(record.metrics)]  # one that diverged early has no window
     seeds = {id(record): [r for r in records if record.config.same_but_for_seed(r.config)] for record in records}
     fit = [record for record in records if _repeatable(record, eager) or len(seeds[id(record)]) > 1]
     chosen = random.Random(seed).sample(fit, min(count, len(fit)))
@@ -153,5 +154,5 @@ def _repeatable(record: RunResult, eager: bool) -> bool:
 
 def _first_rows(records: Sequence[RunResult]) -> pd.DataFrame:
     """The terms of the first window of each record, by seed."""
-    rows = {r.config.seed: r.metrics.iloc[0][list(TERMS)].astype(float) for r in records}
+    rows = {r.config.seed: r.metrics.iloc[0][list(TERMS)].astype(float) for r in records if len(r.metrics)}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(TERMS)).sort_index()

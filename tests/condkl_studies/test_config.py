@@ -55,6 +55,7 @@ OTHER = {
     "protocol": PROTOCOL + 1,
     "residual": True,
     "noise_batches": 2,
+    "may_diverge": True,
 }
 
 
