@@ -68,8 +68,8 @@ def frame(*runs: Runs) -> pd.DataFrame:
     1) and `epochs`. What stands behind them: `hours`, `processor`, `device`, `commit`, `finished`. On the test images
     `elbo`, `R`, `A`, `C` and `log_likelihood`, a mean of importance-weighted estimates over the same 1,000 images, also
     where a run has more, in nats. The last row of the record's columns on the validation images: `val_elbo`, `val_R`,
-    `val_A`, `val_C`, in nats, `active_v`, `active_u`. Of a run that diverged, and was allowed
-    to, there is only `diverged_at`, the step.
+    `val_A`, `val_C`, in nats, `active_v`, `active_u`. Where a run may diverge, `diverged_at`
+    is the step at which it did; the other figures of such a run are missing.
 
     A run without a record is a RecordError, which names the command that makes it; an unknown study a ValueError.
     """
@@ -167,6 +167,7 @@ def _end(result: RunResult) -> dict[str, Any]:
         return {"diverged_at": float(result.samples["diverged_at"])}
     last = result.metrics.iloc[-1]
     return {
+        **({"diverged_at": math.nan} if result.config.may_diverge else {}),
         **dict(zip(("elbo", "R", "A", "C"), result.samples["test"].tolist(), strict=True)),
         "log_likelihood": _likelihood(result.samples),
         **{name: last[name] for name in last.index if name.startswith(("val_", "active_"))},

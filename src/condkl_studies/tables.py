@@ -72,6 +72,26 @@ def balance(table: pd.DataFrame, **settings: Any) -> dict[str, Interval]:
     }
 
 
+def chosen_rates(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """By objective, with p(x|u) and with p(x|u,v), the learning rate of the highest validation ELBO at the end.
+
+    One run for each, or a ValueError: with several seeds the highest of one run would choose. A run that diverged is
+    not chosen.
+
+    Example:
+        >>> runs = {"objective": "full", "skip": [False, False, True], "learning_rate": [1e-3, 2e-3, 1e-3],
+        ...         "val_elbo": [-96.0, -95.0, -94.0]}
+        >>> chosen_rates(pd.DataFrame(runs))
+        {'full': (0.002, 0.001)}
+    """
+    settings = ["objective", "skip", "learning_rate"]
+    if table.duplicated(settings).any():
+        raise ValueError("table: expected one run for each objective, decoder and rate. Choose a seed.")
+    best = table.loc[table.groupby(settings[:2], sort=False)["val_elbo"].idxmax()].set_index(settings[:2])
+    rates = best["learning_rate"]
+    return {name: (float(rates[name, False]), float(rates[name, True])) for name in rates.index.unique(0)}
+
+
 @cache
 def true_evidence() -> pd.DataFrame:
     """Mean log evidence of the models that made the data of `controlled`, in nats, by quadrature on the test images.

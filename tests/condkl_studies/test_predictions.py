@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import worlds
 
 from condkl_studies import plans, predictions, results, store
 from condkl_studies.predictions import PLAIN, SKIP, Verdict, tally
@@ -84,6 +85,7 @@ BREAKS = {
     38: ("fashion", {"method": "modified", "decoder": SKIP}, "elbo", -98.1),
     39: ("fashion", {"decoder": "one layer"}, "log_likelihood", -93.5),
     40: ("fashion", {"method": "kl_warm_up", "decoder": SKIP}, "elbo", -94.9),
+    **worlds.BREAKS,
 }
 
 
@@ -113,6 +115,8 @@ def curves(study):
 
 
 def table(name):
+    if name in worlds.names():
+        return worlds.table(name)
     if name == "evidence":
         return pd.DataFrame({"all": -24.4}, index=["tight", "loose", "crossed"])
     return curves(name.removesuffix("_curves")) if name.endswith("_curves") else frame(name)
@@ -149,6 +153,14 @@ def test_it_holds_where_all_is_as_predicted(number, monkeypatch):
 def test_it_fails_where_one_thing_is_not_as_predicted(number):
     one, (name, *change) = ALL[number], BREAKS[number]
     found = one.verdict({read: table(read) for read in one.reads} | {name: broken(table(name), *change)})
+    assert found.held is False, found.evidence
+
+
+@pytest.mark.parametrize(("number", "name", "settings", "column", "value"), worlds.PARTS)
+def test_it_fails_in_each_of_its_parts(number, name, settings, column, value):
+    one = ALL[number]
+    read = {reads: table(reads) for reads in one.reads}
+    found = one.verdict(read | {name: broken(table(name), settings, column, value)})
     assert found.held is False, found.evidence
 
 

@@ -1,0 +1,48 @@
+"""How steady training was: what broke, what spiked, when a level was reached, how clear theta's gradient was.
+
+Each is a number for every run, by its id, from its windows as `results.curves` gives them.
+"""
+
+import math
+
+import pandas as pd
+
+#: The ELBO in nats of a decoder that knows nothing, and gives each of 784 pixels an even chance.
+GUESSING = -784 * math.log(2)
+
+
+def broken(ends: pd.DataFrame, curves: pd.DataFrame) -> pd.Series:
+    """Whether a run diverged, or in a window's mean fell below `GUESSING`; `ends` is `results.frame` of the same runs.
+
+    A run that diverged in its first window has no row in the curves.
+    """
+    least = curves.groupby("run")["elbo"].min().reindex(ends["run"])
+    return pd.Series(ends["diverged_at"].notna().to_numpy() | (least < GUESSING).to_numpy(), ends["run"])
+
+
+def spikes(curves: pd.DataFrame, nats: float = 20.0, after: float = 1.0) -> pd.Series:
+    """How many windows have a batch whose mean ELBO is that many nats below the window's, once `after` epochs are over.
+
+    A batch of 100 images varies by 2 to 3 nats.
+    """
+    late = curves[curves["epoch"] > after]
+    return (late["elbo"] - late["elbo_least"] > nats).groupby(late["run"]).sum()
+
+
+def steps_to(curves: pd.DataFrame, level: float) -> pd.Series:
+    """The last step of the first window whose mean ELBO reaches a level in nats; NaN where none does."""
+    reached = curves[curves["elbo"] >= level].groupby("run")["step"].min()
+    return reached.reindex(curves["run"].unique())
+
+
+def noise(curves: pd.DataFrame, gradient: str) -> pd.Series:
+    """The trace of the covariance of theta's gradient from one batch, a mean over windows.
+
+    `gradient` is "full" or "modified": ∇(R - A - C), or that of eq. (9), ∇(R - A), at the same weights.
+    """
+    return curves.groupby("run")[f"noise_{gradient}"].mean()
+
+
+def signal_to_noise(curves: pd.DataFrame, gradient: str) -> pd.Series:
+    """The square of the mean gradient's norm over the trace of one batch's covariance, both as means over windows."""
+    return curves.groupby("run")[f"signal_{gradient}"].mean() / noise(curves, gradient)

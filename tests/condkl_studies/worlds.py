@@ -1,0 +1,109 @@
+"""Tables in which the predictions of `deep`, `fair` and `stability` hold, and what makes each of them fail."""
+
+from dataclasses import asdict
+
+import pandas as pd
+
+from condkl_studies import plans
+
+# By decoder and method: the KL of each layer from the top, in shares of 20 nats, and R and the ELBO.
+DEEP = {
+    "p(x|u)": {
+        "full": ((0.05, 0.25, 0.7), -75.0, -95.0),
+        "modified": ((0.001, 0.001, 0.998), -76.5, -96.5),
+        "kl_balancing": ((0.1, 0.3, 0.6), -60.0, -110.0),
+    },
+    "residual": {"full": ((0.5, 0.3, 0.2), -74.0, -94.0), "modified": ((0.1, 0.1, 0.8), -76.0, -96.0)},
+}
+FAIR = {"full": (6.0, -95.0), "modified": (0.01, -96.5), "modified+free_bits_top": (3.1, -95.5)}
+FIRST_BROKEN = 6e-3
+# What makes each fail: rows of one of its tables, a column, and what stands there instead.
+BREAKS = {
+    55: ("deep", {"method": "modified", "decoder": "residual", "seed": 1}, "val_C", 100.0),
+    56: ("deep", {"method": "modified", "decoder": "p(x|u)"}, "elbo", -97.5),
+    57: ("deep", {"method": "lambda=0.9", "decoder": "residual"}, "log_likelihood", -90.5),
+    58: ("deep", {"method": "kl_balancing", "decoder": "p(x|u)"}, "val_A", 0.5),
+    59: ("fair", {"method": "modified", "decoder": "p(x|u,v)"}, "elbo", -95.1),
+    60: ("fair", {"method": "modified+free_bits_top", "decoder": "p(x|u)", "seed": 6}, "val_A", 2.0),
+    61: ("fair", {"method": "modified+kl_warm_up", "decoder": "p(x|u)", "seed": 7}, "val_A", 0.2),
+    62: (
+        "stability",
+        {"method": "modified", "decoder": "p(x|u)", "learning_rate": 3e-3, "seed": 4},
+        "diverged_at",
+        7.0,
+    ),
+    63: ("stability_curves", {"method": "modified", "decoder": "p(x|u,v)", "seed": 2}, "signal_modified", 9.0),
+}
+# And what makes them fail in another of their parts.
+PARTS = [
+    (55, "deep", {"method": "modified", "decoder": "p(x|u)", "seed": 0}, "val_A", 0.5),
+    (55, "deep", {"method": "full", "decoder": "residual", "latents": [(6, 12, 25, 50, 100)]}, "val_C4", 19.0),
+    (56, "deep", {"method": "modified", "decoder": "p(x|u)", "seed": 0}, "elbo", -90.0),
+    (57, "deep", {"method": "lambda=0.9", "decoder": "residual"}, "log_likelihood", -92.0),
+    (58, "deep", {"method": "kl_balancing", "decoder": "p(x|u)"}, "R", -76.0),
+    (58, "deep", {"method": "kl_balancing", "decoder": "p(x|u)"}, "elbo", -97.0),
+    (59, "main", {"method": "modified", "decoder": "p(x|u)"}, "elbo", -98.0),
+    (60, "fair", {"method": "modified+free_bits_top", "decoder": "p(x|u)"}, "elbo", -96.2),
+    (60, "fair", {"method": "modified+free_bits_top", "decoder": "p(x|u)", "seed": 5}, "val_A", 3.6),
+    (62, "stability", {"method": "full", "decoder": "p(x|u,v)", "learning_rate": 2e-3, "seed": 0}, "diverged_at", 7.0),
+    (62, "stability", {"method": "modified"}, "diverged_at", None),
+    (62, "stability_curves", {"method": "full", "decoder": "p(x|u)", "learning_rate": 3e-3, "seed": 1}, "elbo", -600.0),
+    (63, "stability_curves", {"method": "full", "decoder": "p(x|u)", "seed": 3}, "noise_full", 0.2),
+]
+
+
+def table(name):
+    """The table of that name, as `results` would give it."""
+    return {"deep": deep, "fair": fair, "stability": stability, "stability_curves": stability_curves}[name]()
+
+
+def names():
+    return {"deep", "fair", "stability", "stability_curves"}
+
+
+def rows(study):
+    table = pd.DataFrame([
+        asdict(one) | {"run": one.id, "decoder": one.decoder, "method": one.method}
+        for one in plans.study(study).configs
+    ])  # fmt: skip
+    return table.assign(epochs=table.steps / plans.EPOCH)
+
+
+def jitter(table):
+    """Seeds differ by a little, the pairs of a seed not at all."""
+    return 1e-3 * table.seed
+
+
+def deep():
+    table = rows("deep")
+    found = [
+        DEEP[decoder].get(method, DEEP[decoder]["full"]) for decoder, method in table[["decoder", "method"]].to_numpy()
+    ]
+    layers = pd.DataFrame([[20 * share for share in shares] for shares, _, _ in found])
+    five = table.latents.map(len) == 5
+    table["val_A"], table["val_C"] = layers[0], layers[1] + layers[2]
+    table["val_C1"], table["val_C2"] = layers[1], layers[2].where(~five, 0.0)
+    table["val_C3"], table["val_C4"] = [pd.Series(0.0, table.index).where(five), layers[2].where(five)]
+    table["R"], table["elbo"] = [R for _, R, _ in found], [elbo for _, _, elbo in found] + jitter(table)
+    return table.assign(log_likelihood=table.elbo + 3.0)
+
+
+def fair():
+    table = rows("fair")
+    found = [FAIR.get(method, (0.05, -95.8)) for method in table.method]
+    table["val_A"], table["elbo"] = [A for A, _ in found], [elbo for _, elbo in found] + jitter(table)
+    return table
+
+
+def stability():
+    table = rows("stability")
+    return table.assign(diverged_at=table.learning_rate.where(table.learning_rate >= FIRST_BROKEN) * 1e6)
+
+
+def stability_curves():
+    ends = stability()
+    whole = ends[ends.diverged_at.isna()]
+    table = pd.concat([whole.assign(epoch=epoch) for epoch in (1.0, 2.0, 5.0, 20.0)])
+    share = (table.method == "full") + 0.3 * (table.method == "modified")
+    signals = {f"signal_{name}": 0.1 * share**2 for name in ("full", "modified")}
+    return table.assign(elbo=-120.0, **signals, **{f"noise_{name}": share for name in ("full", "modified")})
