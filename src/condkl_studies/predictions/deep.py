@@ -11,7 +11,7 @@ RESIDUAL = "residual"
 
 
 @predicts(
-    55,
+    41,
     foreshadowed="A look of one seed and 8 epochs at four layers had 0.01 of 20.3 nats above the lowest layer. With "
     "states the lowest had 82% of the KL under eq. (9), and 10% under the full gradient. Looks of 4 epochs under the "
     "full gradient alone, at three layers, and at five without states, agree.",
@@ -32,7 +32,7 @@ def _what_is_above_the_lowest_layer_falls_silent(deep: DataFrame) -> Judged:
     )
 
 
-@predicts(56)
+@predicts(42)
 def _the_price_is_that_of_two_layers(deep: DataFrame, main: DataFrame) -> Judged:
     r"""**With $p(x \given z_1)$ the price is that of two layers.** At three layers the test ELBO of {eq}`eq-9` minus
     that of the full gradient is below zero, and its mean is within 0.7 nats of that at two layers with $p(x \given u)$,
@@ -45,7 +45,7 @@ def _the_price_is_that_of_two_layers(deep: DataFrame, main: DataFrame) -> Judged
     return here.high < 0 and abs(here.mean - there.mean) < 0.7, f"with p(x|z₁) eq. (9) minus full is {words}."
 
 
-@predicts(57)
+@predicts(43)
 def _a_weight_near_one_gains_nothing(deep: DataFrame) -> Judged:
     r"""**$\lambda = 0.9$ gains nothing in depth either.** At three layers with states, its likelihood estimate minus
     that of the full gradient has an interval that is not entirely above zero, and a mean between −0.5 and 0.3 nats.
@@ -57,7 +57,7 @@ def _a_weight_near_one_gains_nothing(deep: DataFrame) -> Judged:
     return gap.low <= 0 and -0.5 < gap.mean < 0.3, f"λ = 0.9 minus full is {words}."
 
 
-@predicts(58)
+@predicts(44)
 def _balancing_tempers_below_and_wakes_above(deep: DataFrame) -> Judged:
     r"""**KL balancing tempers the lower layers, where {eq}`eq-9` tilts the upper ones.** At three layers with $p(x
     \given z_1)$, its test $R$ is above that of the full gradient, its test ELBO is more than 3 nats below, and $A$ of

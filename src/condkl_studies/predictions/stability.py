@@ -14,7 +14,7 @@ METHODS = "full", "modified"
 
 
 @predicts(
-    62,
+    48,
     foreshadowed="Looks of one seed and 3,000 steps, under the full gradient alone, placed the grid: 0.008 broke.",
 )
 def _it_breaks_at_the_same_rates(stability: DataFrame, stability_curves: DataFrame) -> Judged:
@@ -30,7 +30,7 @@ def _it_breaks_at_the_same_rates(stability: DataFrame, stability_curves: DataFra
     return held, f"the least learning rates that break, full and eq. (9): {each(said)}."
 
 
-@predicts(63, foreshadowed="The norms recorded in main are smaller under eq. (9), signal and noise together.")
+@predicts(49, foreshadowed="The norms recorded in main are smaller under eq. (9), signal and noise together.")
 def _less_noise_and_less_signal(stability: DataFrame, stability_curves: DataFrame) -> Judged:
     r"""**{eq}`eq-9` has less noise, and still less signal.** At the rate of 0.002, over the first five epochs and with
     both decoders, the noise of $\theta$'s gradient under {eq}`eq-9` is below that under the full gradient in every
