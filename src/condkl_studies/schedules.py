@@ -50,6 +50,10 @@ class TrainingConfig:
         if not 0 <= (count := self.gradient_batches) <= self.every:
             raise ValueError(f"gradient_batches: expected 0 to every={self.every} batches, got {count!r}.")
 
+    def window(self, start: int) -> range:
+        """The steps of the window that begins at step `start`; the last one may be short."""
+        return range(start, min(start + self.every, self.steps))
+
     def rate(self, progress: float) -> float:
         """The learning rate when the share `progress` of the training is over."""
         return self.learning_rate * SCHEDULES[self.schedule](progress)
