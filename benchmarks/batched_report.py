@@ -56,7 +56,7 @@ def speeds(record: dict[str, Any]) -> pd.DataFrame:
     rows["plain PyTorch, one model"] = plain
     columns = ["steps/s, all models", "share of peak", "over plain PyTorch"]
     values = [[rate, rate * flops / peak, rate / plain] for rate in rows.values()]
-    return pd.DataFrame(values, rows, columns).rename_axis(columns=where(record))
+    return pd.DataFrame(values, list(rows), columns).rename_axis(columns=where(record))
 
 
 def likelihoods(record: dict[str, Any]) -> pd.DataFrame:

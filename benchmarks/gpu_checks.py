@@ -20,7 +20,7 @@ from condkl_studies.schedules import TrainingConfig
 from condkl_studies.training import State
 from condkl_studies.training import windows as alone
 
-TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-3}  # relative, of the terms of the ELBO
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}  # of rounding, relative to the terms
 _DRAWS = 20  # of a loss and of a log-likelihood
 
 
