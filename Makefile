@@ -5,6 +5,7 @@
 PY ?= .venv/bin/python
 JOBS ?= 2
 PORT ?= 8000
+DEVICE ?= auto
 
 # Two one-thread processes beat one two-thread process, and do not collapse when the machine is busy.
 OMP_NUM_THREADS ?= 1
@@ -24,7 +25,7 @@ SUDO = $(if $(filter 0,$(UID)),,sudo)
 NBSTRIPOUT = -m nbstripout --keep-id --extra-keys "metadata.language_info.version"
 NOTEBOOKS = find book \( -name _build -o -name '.?*' \) -prune -o -name '*.ipynb' -exec
 
-.PHONY: help book test test-slow unit chapters lint format serve lab picture study verify bench site-test apt-chromium clean
+.PHONY: help book test test-slow unit chapters lint format serve lab picture study verify bench gpu site-test apt-chromium clean
 .PHONY: environment
 .NOTPARALLEL:
 
@@ -49,6 +50,9 @@ bench: $(ENV) ## measure the training step against other ways to write it (needs
 	$(PIP_INSTALL) ".[bench]"
 	$(PYTHON) -m benchmarks
 	$(PYTHON) -m benchmarks.profile
+
+gpu: $(ENV) ## check, train and measure many models at once on a GPU (DEVICE=cuda), or a little of it on the CPU (DEVICE=cpu)
+	$(PYTHON) -m benchmarks.gpu --device $(DEVICE)
 
 verify: $(ENV) ## check every recorded run, and train the first epoch of three of them again
 	$(PYTHON) -m condkl_studies verify

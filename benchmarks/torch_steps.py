@@ -1,5 +1,6 @@
 """The contestants in PyTorch: a plain step as a user would write it, and bare matrix products."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,25 +17,25 @@ _SIZE = 512  # of the square matrices of the yardstick: large enough to run at t
 class Eager:
     """A plain step: `torch.distributions` with their checks, a shuffling `DataLoader`, `torch.optim.Adam`."""
 
-    def __init__(self, problem: Problem, seed: int) -> None:
+    def __init__(self, problem: Problem, seed: int, device: torch.device | str = "cpu") -> None:
         torch.set_num_threads(1)
         torch.manual_seed(seed)
-        self._batches = batches(problem)
+        self._batches, self._device = batches(problem), device
         self._start(problem)
 
     def advance(self, steps: int) -> None:
         """Train for that many steps."""
         for _ in range(steps):
-            self._step(next(self._batches))
+            self._step(next(self._batches).to(self._device))
 
     @torch.no_grad()
     def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
         """The loss on `bits` at that many draws of the latents, shape (draws,)."""
-        x = torch.from_numpy(bits).float()
+        x = torch.from_numpy(bits).float().to(self._device)
         return np.array([self._loss(x) for _ in range(draws)])
 
     def _start(self, problem: Problem) -> None:
-        self._vae = PlainVAE(problem)
+        self._vae = PlainVAE(problem).to(self._device)
         self._optimiser = torch.optim.Adam(self._vae.parameters(), lr=problem.learning_rate)
 
     def _step(self, x: Tensor) -> None:
@@ -57,12 +58,27 @@ class PlainVAE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The mean over the images x, shape (n, pixels), in nats."""
-        p_v = Independent(Normal(torch.zeros(len(x), self.width), torch.ones(len(x), self.width)), 1)
         q_v = normal(self.q_v(x))
-        v = q_v.rsample()
+        v, p_v = q_v.rsample(), self._prior(x)
         q_u = normal(self.q_u(torch.cat([x, v], dim=-1)))
         R = Independent(Bernoulli(logits=self.p_x(q_u.rsample())), 1).log_prob(x)
         return -(R - kl_divergence(q_v, p_v) - kl_divergence(q_u, normal(self.p_u(v)))).mean()
+
+    @torch.no_grad()
+    def log_likelihood(self, image: Tensor, samples: int) -> Tensor:
+        """The estimate of log p(image), shape (pixels,), by that many draws of the latents, in nats."""
+        x = image.expand(samples, -1)
+        q_v = normal(self.q_v(image))
+        v = q_v.sample(torch.Size([samples]))
+        q_u = normal(self.q_u(torch.cat([x, v], dim=-1)))
+        u = q_u.sample()
+        R = Independent(Bernoulli(logits=self.p_x(u)), 1).log_prob(x)
+        p = self._prior(x).log_prob(v) + normal(self.p_u(v)).log_prob(u)
+        return (R + p - q_v.log_prob(v) - q_u.log_prob(u)).logsumexp(0) - math.log(samples)
+
+    def _prior(self, x: Tensor) -> Distribution:
+        zeros = x.new_zeros(len(x), self.width)
+        return Independent(Normal(zeros, torch.ones_like(zeros)), 1)
 
 
 class Sgemm:

@@ -12,8 +12,7 @@ from torch import Tensor
 from condkl_studies.data import binarise
 from condkl_studies.randomness import stream
 
-_ORDER = 0  # what a stream of randomness is for
-_AHEAD = 10  # steps whose bits are drawn at once: few enough that they stay in the processor's cache
+_ORDER, _WINDOW = 0, 1  # what a stream of randomness is for
 
 
 class Places(NamedTuple):
@@ -39,6 +38,16 @@ def batch_order(n: int, batch_size: int, steps: range, seed: int) -> Tensor:
     return torch.stack([orders[step // per_epoch][step % per_epoch] for step in steps])
 
 
+def source(images: Tensor, batch_size: int, steps: range, seed: int) -> tuple[Tensor, torch.Generator]:
+    """What a window of steps is drawn by: the order of its images, and a generator on their device."""
+    return batch_order(len(images), batch_size, steps, seed), stream(seed, _WINDOW, steps.start, images.device)
+
+
+def ahead(device: torch.device) -> int:
+    """How many steps are drawn for at once: on a CPU few, which stay in its cache; calls to other devices take time."""
+    return 10 if device.type == "cpu" else 100
+
+
 class Drawn(NamedTuple):
     """What a step needs of chance: `bits`, bytes (batch_size, pixels), their places, and `noise` for each layer."""
 
@@ -59,11 +68,19 @@ def drawn(
 
     Images and generator are on one device. With `rows`, on the CPU, the places of the ones are listed.
     """
-    for some in order.split(_AHEAD):
-        grey = images.index_select(0, some.flatten().to(images.device))
+    for bits, noise in drawn_at_once(images, order, widths, generator, dtype):
+        yield from map(Drawn, bits, places(bits) if rows else itertools.repeat(None), zip(*noise, strict=True))
+
+
+def drawn_at_once(
+    images: Tensor, order: Tensor, widths: Sequence[int], generator: torch.Generator, dtype: torch.dtype
+) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    """Bits and noise of as many steps as are drawn for at once, each of what `drawn` gives with a first dimension."""
+    for some in order.to(images.device).split(ahead(images.device)):
+        grey = images.index_select(0, some.flatten())
         bits = binarise(grey, generator, torch.uint8).view(*some.shape, -1)
         noise = [torch.randn(*some.shape, n, generator=generator, device=images.device, dtype=dtype) for n in widths]
-        yield from map(Drawn, bits, places(bits) if rows else itertools.repeat(None), zip(*noise, strict=True))
+        yield bits, noise
 
 
 def places(bits: Tensor) -> Iterator[Places]:

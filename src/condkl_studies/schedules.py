@@ -55,6 +55,15 @@ class TrainingConfig:
         if (count := self.noise_batches) != 0 and not 2 <= count <= self.every:
             raise ValueError(f"noise_batches: expected 0, or 2 to every={self.every} batches, got {count!r}.")
 
+    @property
+    def kept(self) -> int:
+        """How many of a window's last batches the record's gradients need."""
+        return max(self.gradient_batches, self.noise_batches)
+
+    def window(self, start: int) -> range:
+        """The steps of the window that begins at step `start`; the last one may be short."""
+        return range(start, min(start + self.every, self.steps))
+
     def rate(self, progress: float) -> float:
         """The learning rate when the share `progress` of the training is over."""
         return self.learning_rate * SCHEDULES[self.schedule](progress)

@@ -1,6 +1,7 @@
 """One step of training: a function of tensors, which `torch.compile` can take whole."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from condkl.objectives import Objective
 from condkl.vae import HierarchicalVAE, Terms
 from condkl_studies import products
 from condkl_studies.batches import Places
+from condkl_studies.schedules import TrainingConfig
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's, as Kingma & Ba (2015) propose them
 
@@ -22,9 +24,7 @@ def step_of(
     model: HierarchicalVAE, first: list[Tensor], second: list[Tensor], objective: Objective, phi_rate: float
 ) -> Step:
     """One step: the gradient of the negative ELBO, and Adam in place on the weights and their two moments."""
-    weights = list(model.parameters())
-    phi = {id(p) for p in model.phi()}
-    multiples = [phi_rate if id(p) in phi else 1.0 for p in weights]
+    weights, multiples = list(model.parameters()), rate_multiples(model, phi_rate)
 
     def step(
         bits: Tensor, places: Places | None, noise: Sequence[Tensor], weight: Tensor, rates: Tensor, row: Tensor
@@ -34,12 +34,35 @@ def step_of(
         gradients = torch.autograd.grad(-terms.elbo.mean(), weights, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
             row.copy_(columns(terms))
-            for p, g, m, v, multiple in zip(weights, gradients, first, second, multiples, strict=True):
-                m.lerp_(g, 1 - BETA1)
-                v.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
-                p.sub_(multiple * rates[0] * m / (v.sqrt() * rates[1] + EPS))
+            adam(zip(weights, gradients, first, second, multiples, strict=True), rates)
 
     return step
+
+
+def adam(updates: Iterable[tuple[Tensor, Tensor, Tensor, Tensor, float]], rates: Tensor) -> None:
+    """Adam in place: each weight with its gradient, its two moments and its multiple of the learning rate.
+
+    `rates` are the two factors of this step, as `adam_rates` gives them.
+    """
+    for p, g, m, v, multiple in updates:
+        m.lerp_(g, 1 - BETA1)
+        v.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
+        p.sub_(multiple * rates[0] * m / (v.sqrt() * rates[1] + EPS))
+
+
+def adam_rates(plan: TrainingConfig, steps: range, like: Tensor) -> Tensor:
+    """Adam's step size with the correction of the first moment, and the correction of the second one's root.
+
+    Shape (len(steps), 2), of the dtype and on the device of `like`.
+    """
+    pairs = [(plan.rate(n / plan.steps) / (1 - BETA1 ** (n + 1)), 1 / math.sqrt(1 - BETA2 ** (n + 1))) for n in steps]
+    return torch.tensor(pairs, dtype=like.dtype, device=like.device)
+
+
+def rate_multiples(model: HierarchicalVAE, phi_rate: float) -> list[float]:
+    """The multiple of the learning rate of each parameter: phi's is `phi_rate`."""
+    phi = {id(p) for p in model.phi()}
+    return [phi_rate if id(p) in phi else 1.0 for p in model.parameters()]
 
 
 def compiled(step: Step, device: torch.device, onednn: bool) -> Step:

@@ -7,7 +7,7 @@ record is read. A state between two windows is all that a later process needs to
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -22,22 +22,23 @@ from condkl_studies import batches, products, steps
 from condkl_studies.products import Calls
 from condkl_studies.randomness import stream
 from condkl_studies.schedules import TrainingConfig
-from condkl_studies.steps import BETA1, BETA2, Step, columns
+from condkl_studies.steps import Step, columns
 
-_WINDOW, _ASIDE, _NOISE = 1, 2, 3  # what a stream of randomness is for, beside the order
+_ASIDE, _NOISE = 2, 3  # what a stream of randomness is for, beside those of `batches`
 
 
 class NonFiniteLossError(RuntimeError):
-    """Training met NaN or infinity; `step` and `term` say where."""
+    """Training met NaN or infinity; `step` and `term` say where, and `model` in which of several, if there are."""
 
-    def __init__(self, step: int, term: str, value: float) -> None:
-        super().__init__(step, term, value)  # the arguments, so that the error travels between processes
-        self.step, self.term, self.value = step, term, value
+    def __init__(self, step: int, term: str, value: float, model: int | None = None) -> None:
+        super().__init__(step, term, value, model)  # the arguments, so that the error travels between processes
+        self.step, self.term, self.value, self.model = step, term, value, model
 
     def __str__(self) -> str:
+        which = "" if self.model is None else f"model {self.model}, "
         return (
-            f"step {self.step}: the term {self.term} became {self.value}. The weights after that step are not to be "
-            "used. Lower the learning rate, or look for pixels outside [0, 1]."
+            f"{which}step {self.step}: the term {self.term} became {self.value}. The weights after that step are not "
+            "to be used. Lower the learning rate, or look for pixels outside [0, 1]."
         )
 
 
@@ -113,21 +114,36 @@ def windows(
     if compiled:
         step = steps.compiled(step, images.device, calls.onednn)
     while state.step < plan.steps:
-        row, last = _window(state, step, objective, images, plan, seed, rows)
-        each = [x.to(state.first[0].dtype) for x in last]
-        if plan.gradient_batches:
-            x = torch.cat(each[-plan.gradient_batches :])
-            row |= gradient_record(state.model, x, stream(seed, _ASIDE, state.step, images.device))
-        if plan.noise_batches and len(each) > 1:  # the last window may be shorter
-            some = each[-plan.noise_batches :]
-            row |= noise_record(state.model, some, stream(seed, _NOISE, state.step, images.device))
-        state.rows.append(row)
+        log, last = _window(state, step, objective, images, plan, seed, rows)
+        add_row(state, plan, log, last, seed)
         yield state
 
 
 def summary(terms: Terms) -> dict[str, float]:
     """Means over the images, in nats: elbo, R, A, C, and C1, C2, … where there are several conditional KLs."""
     return _named(columns(terms))
+
+
+def add_row(
+    state: State, plan: TrainingConfig, log: Tensor, last: Iterable[Tensor], seed: int, model: int | None = None
+) -> None:
+    """Add the window that ends at `state.step` to the record; a NonFiniteLossError of `model` if a term is not finite.
+
+    `log` is what the steps wrote, shape (steps, 2 + L), float64 on the CPU; `last` are the bits of the last `plan.kept`
+    batches.
+    """
+    _stop_at_non_finite(log, state.step - len(log), model)
+    row = {"step": state.step, **_named(log.mean(0))}
+    device, each = state.first[0].device, [x.to(state.first[0].dtype) for x in last]
+    if plan.gradient_batches:
+        x = torch.cat(each[-plan.gradient_batches :])
+        row |= gradient_record(state.model, x, stream(seed, _ASIDE, state.step, device))
+    if plan.noise_batches:
+        row |= {"elbo_least": float(log[:, 0].min())}
+        if len(each) > 1:  # the last window may be shorter
+            some = each[-plan.noise_batches :]
+            row |= noise_record(state.model, some, stream(seed, _NOISE, state.step, device))
+    state.rows.append(row)
 
 
 def gradient_record(model: HierarchicalVAE, x: Tensor, generator: torch.Generator) -> dict[str, float]:
@@ -160,28 +176,20 @@ def noise_record(model: HierarchicalVAE, batches: Sequence[Tensor], generator: t
 
 def _window(
     state: State, step: Step, objective: Objective, images: Tensor, plan: TrainingConfig, seed: int, rows: bool
-) -> tuple[dict[str, float], deque[Tensor]]:
-    """Take the steps of one window; returns its row of the record and the bits of its last batches."""
-    device, model, dtype = images.device, state.model, state.first[0].dtype
-    todo = range(state.step, min(state.step + plan.every, plan.steps))
-    generator = stream(seed, _WINDOW, todo.start, device)
-    weight = torch.tensor(objective.weight(todo.start / plan.steps), dtype=dtype, device=device)
-    # Adam's step size with the correction of the first moment, and the correction of the second one's root.
-    pairs = [(plan.rate(n / plan.steps) / (1 - BETA1 ** (n + 1)), 1 / math.sqrt(1 - BETA2 ** (n + 1))) for n in todo]
-    rates = torch.tensor(pairs, dtype=dtype, device=device)
-    log = torch.zeros(len(todo), 2 + len(model.latents), dtype=dtype, device=device)
-    order = batches.batch_order(len(images), plan.batch_size, todo, seed)
-    last: deque[Tensor] = deque(maxlen=max(plan.gradient_batches, plan.noise_batches))
+) -> tuple[Tensor, deque[Tensor]]:
+    """Take the steps of one window; returns what they wrote, and the bits of its last batches."""
+    model, like, todo = state.model, state.first[0], plan.window(state.step)
+    weight = like.new_tensor(objective.weight(todo.start / plan.steps))
+    rates, log = steps.adam_rates(plan, todo, like), like.new_zeros(len(todo), 2 + len(model.latents))
+    order, generator = batches.source(images, plan.batch_size, todo, seed)
+    last: deque[Tensor] = deque(maxlen=plan.kept)
     for (bits, places, noise), *row in zip(
-        batches.drawn(images, order, model.latents, generator, dtype, rows), rates, log, strict=True
+        batches.drawn(images, order, model.latents, generator, like.dtype, rows), rates, log, strict=True
     ):
         step(bits, places, noise, weight, *row)
         last.append(bits)
     state.step = todo.stop
-    log = log.cpu().double()
-    _stop_at_non_finite(log, todo.start)
-    worst = {"elbo_least": float(log[:, 0].min())} if plan.noise_batches else {}
-    return {"step": state.step, **_named(log.mean(0)), **worst}, last
+    return log.cpu().double(), last
 
 
 def _named(columns: Tensor) -> dict[str, float]:
@@ -190,9 +198,9 @@ def _named(columns: Tensor) -> dict[str, float]:
     return means | ({f"C{i}": c for i, c in enumerate(C, 1)} if len(C) > 1 else {})
 
 
-def _stop_at_non_finite(log: Tensor, start: int) -> None:
+def _stop_at_non_finite(log: Tensor, start: int, model: int | None) -> None:
     if bool((bad := ~log.isfinite()).any()):
         i = int(bad.any(1).int().argmax())
         names = ["elbo", "R", "A", *(f"C{k}" for k in range(1, log.shape[1] - 2))]
         culprit = bad[i].nonzero().flatten().tolist()[:2][-1]  # a term, or only their sum
-        raise NonFiniteLossError(start + i + 1, names[culprit], float(log[i, culprit]))
+        raise NonFiniteLossError(start + i + 1, names[culprit], float(log[i, culprit]), model)

@@ -189,7 +189,9 @@ def test_a_missing_data_folder_says_what_to_do(tmp_path, monkeypatch):
         mnist("train")
 
 
-def test_the_mean_of_binarised_pixels_is_the_grey_level():
+@pytest.mark.parametrize("levels", [data._levels_of_words, data._levels_one_by_one])  # the CPU's, and a GPU's
+def test_the_mean_of_binarised_pixels_is_the_grey_level(levels, monkeypatch):
+    monkeypatch.setattr(data, "_levels_of_words", levels)
     grey, n = torch.arange(256, dtype=torch.uint8), 20_000
     mean = binarise(grey.expand(n, -1).contiguous(), torch.Generator().manual_seed(2)).double().mean(0).numpy()
     p = np.arange(256) / 255
