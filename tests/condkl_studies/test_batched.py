@@ -20,11 +20,11 @@ from condkl_studies.batched import Program, Run, footprint
 from condkl_studies.schedules import TrainingConfig
 from condkl_studies.training import NonFiniteLossError, State
 
-ALL = [*names(), "lambda=0.5"]
+ALL = [*names(), "lambda=0.5", "modified+free_bits"]
 PIXELS = 16
 # More steps in a window than are drawn for at once, and a last one that is short.
-PLAN = TrainingConfig(29, 20, 1e-2, "cosine", 2.0, every=12, gradient_batches=3)
-PLAIN = replace(PLAN, gradient_batches=0)
+PLAN = TrainingConfig(29, 20, 1e-2, "cosine", 2.0, every=12, gradient_batches=3, noise_batches=4)
+PLAIN = replace(PLAN, gradient_batches=0, noise_batches=0)
 
 
 def images(n=200):
@@ -33,9 +33,9 @@ def images(n=200):
     return torch.where((torch.arange(PIXELS) < PIXELS // 2) == left, 240, 15).to(torch.uint8)
 
 
-def make(seed, latents=(2, 3), skip=False, dtype=torch.float64):
+def make(seed, latents=(2, 3), dtype=torch.float64, **decoder):
     torch.manual_seed(seed)
-    return State.start(HierarchicalVAE(latents, 8, skip, PIXELS).to(dtype))
+    return State.start(HierarchicalVAE(latents, 8, pixels=PIXELS, **decoder).to(dtype))
 
 
 def runs(objectives, seeds=(3, 4), **sizes):
@@ -76,11 +76,11 @@ MIXTURES = {
 }
 
 
-@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("decoder", [{}, {"skip": True}, {"residual": True}], ids=["lowest", "all", "sum"])
 @pytest.mark.parametrize("latents", [(2, 3), (2, 3, 4), (2,)])
 @pytest.mark.parametrize("mixture", MIXTURES)
-def test_each_run_has_the_numbers_that_it_has_alone(mixture, latents, skip):
-    given = runs(MIXTURES[mixture], latents=latents, skip=skip)
+def test_each_run_has_the_numbers_that_it_has_alone(mixture, latents, decoder):
+    given = runs(MIXTURES[mixture], latents=latents, **decoder)
     want = [alone(run) for run in given]
     moved = [[run.state.step for run in some] for some in batched.windows(given, images(), PLAN)]
     assert moved == [[step] * len(given) for step in (12, 24, 29)]
