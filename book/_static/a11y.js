@@ -3,7 +3,6 @@
 const all = (query, change) => document.querySelectorAll(query).forEach(change);
 document.addEventListener("DOMContentLoaded", () => {
   all("table.dataframe", tidy);
-  all("article span.math", keepMarks);
   all("article", keepIntervals);
   const unlabel = (element) => element.removeAttribute("aria-label"); // it contradicts the visible text
   all("details > summary[aria-label]", unlabel);
@@ -29,24 +28,21 @@ document.addEventListener("DOMContentLoaded", () => {
     picture.replaceWith(box);
     box.append(picture);
   });
-  fade();
+  all("article :is(pre, .picture, .cell_output, .cell_output *, .pst-scrollable-table-container)", fadeAtSides);
 });
 
 // What is wider than its box fades out at the side where it goes on.
-function fade() {
-  const boxes = [...document.querySelectorAll("article :is(.math, pre, .picture, .cell_output, .cell_output *, .pst-scrollable-table-container)")]
-    .filter((box) => /auto|scroll/.test(getComputedStyle(box).overflowX));
-  const look = (box) => {
-    const left = box.scrollLeft;
-    box.classList.toggle("goes-on-left", left > 2);
-    box.classList.toggle("goes-on-right", left < box.scrollWidth - box.clientWidth - 2);
-    if (box.matches(".goes-on-left, .goes-on-right") && !box.querySelector("a[href], button, summary")) box.tabIndex = 0;
-  };
-  const sizes = new ResizeObserver((changes) => changes.forEach((change) => look(change.target)));
-  boxes.forEach((box) => {
-    box.addEventListener("scroll", () => look(box), { passive: true });
-    sizes.observe(box); // MathJax and pictures arrive later
-  });
+const sizes = new ResizeObserver((changes) => changes.forEach((change) => fade(change.target)));
+function fade(box) {
+  const left = box.scrollLeft;
+  box.classList.toggle("goes-on-left", left > 2);
+  box.classList.toggle("goes-on-right", left < box.scrollWidth - box.clientWidth - 2);
+  if (box.matches(".goes-on-left, .goes-on-right") && !box.querySelector("a[href], button, summary")) box.tabIndex = 0;
+}
+function fadeAtSides(box) {
+  if (!/auto|scroll/.test(getComputedStyle(box).overflowX)) return;
+  box.addEventListener("scroll", () => fade(box), { passive: true });
+  sizes.observe(box); // pictures arrive later
 }
 
 // Data frames have one row of headers, real minus signs, and numbers to the right, below each other.
@@ -67,21 +63,7 @@ function tidy(table) {
   });
 }
 
-// A line does not begin with the comma after a formula: both, and a bracket before, share a box (book.css).
-function keepMarks(formula) {
-  const [before, after] = [formula.previousSibling, formula.nextSibling];
-  const opening = before?.data?.match(/[(\[“]+$/)?.[0] ?? "";
-  const closing = after?.data?.match(/^(’s\b|[\])”.,;:!?%])+/)?.[0] ?? "";
-  if (!opening && !closing) return;
-  if (opening) before.data = before.data.slice(0, -opening.length);
-  if (closing) after.data = after.data.slice(closing.length);
-  const box = document.createElement("span");
-  box.className = "together";
-  formula.replaceWith(box);
-  box.append(opening, formula, closing);
-}
-
-// Nor does a line end beside the sign of an interval.
+// No line ends beside the sign of an interval.
 function keepIntervals(article) {
   const texts = document.createTreeWalker(article, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {

@@ -73,8 +73,8 @@ def window(browser, **options):
 
 
 def visit(tab, url):
-    """Open a page and wait until MathJax has set it."""
+    """Open a page and wait until MathJax has set all of it, as for a printer."""
     tab.goto(url, wait_until="load")
     if tab.locator(".math").count():
         tab.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise")
-        tab.evaluate("MathJax.startup.promise.then(() => document.fonts.ready).then(() => 1)")
+        tab.evaluate("MathJax.startup.promise.then(setAll)")

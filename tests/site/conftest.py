@@ -3,13 +3,19 @@
 import functools
 import http.server
 import threading
+from pathlib import Path
 
 import pytest
 from built_site import CHROMIUM_ARGS, SITE, chromium_path, window
 from playwright.sync_api import sync_playwright
 
 
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves the site, and a bare page that waits for the same MathJax, to compare with."""
+
+    def translate_path(self, path):
+        return str(Path(__file__).with_name("bare.html")) if path == "/bare.html" else super().translate_path(path)
+
     def log_message(self, *args):
         pass
 
@@ -17,7 +23,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="session")
 def bases():
     """Return where the site begins, as served and as files."""
-    handler = functools.partial(QuietHandler, directory=str(SITE))
+    handler = functools.partial(Handler, directory=str(SITE))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield {"http": f"http://127.0.0.1:{server.server_port}", "file": SITE.as_uri()}

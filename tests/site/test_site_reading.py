@@ -1,4 +1,4 @@
-"""How the site's script sets tables and sentences, on pages of a line: run by ``make site-test``."""
+"""How the site's scripts set tables and sentences, on pages of a line: run by ``make site-test``."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 pytestmark = pytest.mark.site
-SCRIPT = Path(__file__).parents[2] / "book" / "_static" / "a11y.js"
+STATIC = Path(__file__).parents[2] / "book" / "_static"
 TABLE = pd.DataFrame(
     {"ELBO": [-1.5, 2.0], "change": ["−1.20 ± 0.10", "+3.4 ± 0.2"], "said": ["held", "-"], "p": [1e-7, np.nan]},
     index=pd.Index(["full", "eq. (9)"], name="way"),
@@ -21,9 +21,10 @@ def shown(tab):
     """A function that shows what the site makes of an article."""
 
     def shown(html):
-        tab.goto("about:blank")  # the script declares its names once a document
-        script = SCRIPT.read_text("utf-8")
-        tab.set_content(f"<html><body><script>{script}</script><article>{html}</article></body></html>")
+        tab.goto("about:blank")  # the scripts declare their names once a document
+        scripts = ["MathJax = {};", *((STATIC / name).read_text("utf-8") for name in ("a11y.js", "math.js"))]
+        head = "".join(f"<script>{script}</script>" for script in scripts)
+        tab.set_content(f"<html><head>{head}</head><body><article>{html}</article></body></html>")
         return tab
 
     return shown
@@ -73,6 +74,7 @@ def test_a_formula_keeps_its_bracket_and_its_comma(shown):
     page = shown(
         '<p>This (<span class="math">a</span>), and <span class="math">b</span>’s <span class="math">c</span> d</p>'
     )
+    page.eval_on_selector_all(".math", "formulas => formulas.forEach(keepMarks)")
     assert page.eval_on_selector_all(".together", NUMBERS) == ["(a),", "b’s"]
     assert page.inner_text("p") == "This (a), and b’s c d"
 
