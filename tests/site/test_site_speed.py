@@ -1,10 +1,10 @@
 """How soon a page can be read, and whether it jumps: run by ``make site-test``.
 
-Seconds depend on the machine, and on what else it does. So each page is opened in turns with a bare one, which waits for
-the same MathJax to set a screen of formulas and holds nothing else, and its time is told in times of that one's. The
-bounds stand between what was measured 30 times each, on a core with other work, when MathJax set a whole page at once
-and now that it sets the window first: medians of 6.8 and 3.1 for the chapter, 1.9 and 1.4 for the front page, whose
-bound only leaves room; and jumps of 0.23 and 0.01, 0.47 and 0.005.
+Seconds depend on the machine, and on what else it does. So each page is opened in turns with a bare one, which waits
+for the same MathJax to set a screen of formulas and holds nothing else, and its time is told in times of that one's.
+The bounds stand between what was measured 30 times each, on a core with other work, when MathJax set a whole page at
+once and now that it sets the window first: medians of 6.8 and 3.1 for the chapter, 1.9 and 1.4 for the front page,
+whose bound only leaves room; and jumps of 0.23 and 0.01, 0.47 and 0.005.
 """
 
 import statistics

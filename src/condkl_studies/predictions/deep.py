@@ -6,7 +6,7 @@ from condkl_studies.plans.deep import FIVE, THREE
 from condkl_studies.predictions import PLAIN, Judged, span, written
 from condkl_studies.results import minus, where
 
-predicts = written("29 November 2026")
+predicts = written("29 November 2026", "1fdc9cf")
 RESIDUAL = "residual"
 
 

@@ -5,7 +5,7 @@ from pandas import DataFrame
 from condkl_studies.predictions import DECODERS, PLAIN, Judged, gaps, span, written
 from condkl_studies.results import minus, where
 
-predicts = written("29 November 2026")
+predicts = written("29 November 2026", "1fdc9cf")
 
 
 @predicts(45, foreshadowed="In rates eq. (9) gained nothing at half and at twice the learning rate.")

@@ -9,7 +9,7 @@ from condkl_studies.predictions import DECODERS, Judged, each, span, written
 from condkl_studies.results import where
 from condkl_studies.stability import broken, noise, signal_to_noise
 
-predicts = written("29 November 2026")
+predicts = written("29 November 2026", "1fdc9cf")
 METHODS = "full", "modified"
 
 
