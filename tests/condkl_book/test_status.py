@@ -138,7 +138,7 @@ def test_nothing_recorded_and_nothing_executed_is_said(book, tmp_path):
 
 def test_the_environment_is_the_one_that_computes():
     found = dict(status.environment().itertuples(index=False))
-    assert found["torch"] == verify.machine()["torch"]
+    assert verify.machine()["torch"].startswith(found["torch"])  # the metadata of a build for CUDA leave "+cu130" out
     assert found["Computed"].endswith(" UTC")
     assert {"Processor", "Commit", "Python", "condkl"} <= set(found)
 

@@ -185,7 +185,7 @@ def test_without_a_working_compiler_runs_are_eager_and_compiled_records_are_repl
     assert not store.read("spare", SPARE[0]).provenance["compiled"]
     status, out, err = command("verify", "--replays", "8", *eager)
     assert (status, err) == (0, "")
-    assert out.count("uncompiled: inside the 99.9% prediction interval of") == len(STUDY)
+    assert out.count("another protocol or kind of machine: inside the 99.9% prediction interval of") == len(STUDY)
     assert out.count("bit for bit") == len(SPARE)
 
 

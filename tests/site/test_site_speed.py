@@ -15,7 +15,7 @@ from built_site import PAGES, SITE, visit, window
 
 pytestmark = pytest.mark.site
 
-LONGEST = max(PAGES, key=lambda page: (SITE / page).read_text("utf-8").count('class="math '))
+LONGEST = max(PAGES, key=lambda page: (SITE / page).read_text("utf-8").count('class="math '), default="")
 WATCH = Path(__file__).with_name("watch.js").read_text("utf-8")
 FAR = """() => [...document.querySelectorAll(".math:not(:has(mjx-container))")]
   .filter((formula) => formula.checkVisibility({ visibilityProperty: true })).length"""
