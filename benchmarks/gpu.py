@@ -35,6 +35,7 @@ from condkl_studies.data import load
 from condkl_studies.engine import initial_model
 from condkl_studies.evaluation import iwae_log_likelihood, mean_terms
 from condkl_studies.files import data_folder, write_json
+from condkl_studies.following import hierarchical
 from condkl_studies.machine import commit, compiler_found, machine
 from condkl_studies.randomness import seeded
 from condkl_studies.schedules import TrainingConfig
@@ -155,7 +156,7 @@ def train_main(device: torch.device, size: Size, skip: bool, compiled: bool, mem
     test = load(configs[0].data, "test")[: size.test]
     found = [
         {"objective": config.objective, "seed": config.seed, "decoder": config.decoder}
-        | mean_terms(run.state.model, test, 0)
+        | mean_terms(hierarchical(run.state.model), test, 0)
         for config, run in zip(configs, runs, strict=True)
     ]
     print(f"trained {len(runs)} runs of {configs[0].decoder} in {ends[-1]:.1f} s, {ends[0]:.1f} s to the first window")
@@ -204,7 +205,7 @@ def measure_steps(
     runs = [Run(State.start(model_of(problem).to(device)), full, seed) for seed in range(models)]
     going = windows(runs, images, plan, compiled, memory)
     rates = laps(lambda: len(next(going)) * plan.every, size.seconds, device)
-    fitting = max(1, memory // footprint(runs[0].state.model, plan))
+    fitting = max(1, memory // footprint(hierarchical(runs[0].state.model), plan))
     return {"models": min(models, fitting), "steps": rates}
 
 

@@ -20,11 +20,12 @@ from benchmarks.ours import Ours
 from benchmarks.problem import Problem, make_problem
 from benchmarks.report import record_path
 from benchmarks.workers import ONE_THREAD
-from condkl_studies import engine, training
+from condkl_studies import engine, following, training
 from condkl_studies.cache import Cache
 from condkl_studies.config import PROTOCOL, RunConfig
 from condkl_studies.files import data_folder, write_json
 from condkl_studies.machine import commit, machine, processor
+from condkl_studies.models.hierarchical import Hierarchical
 from condkl_studies.plans import EPOCH, LATER
 
 EPOCHS = 6  # of the runs
@@ -88,9 +89,8 @@ def _timed_run(config: RunConfig, compiled: bool) -> dict[str, float]:
     seconds = dict.fromkeys(("first window", "steps", "gradients of the terms", "validation", "states", "end"), 0.0)
     wrapped = [
         (training, "_window", "steps"),
-        (training, "gradient_record", "gradients of the terms"),
-        (engine, "mean_terms", "validation"),
-        (engine, "units", "validation"),
+        (following, "gradient_record", "gradients of the terms"),
+        (Hierarchical, "validation", "validation"),
         (Cache, "save", "states"),
         (engine, "_final", "end"),
     ]

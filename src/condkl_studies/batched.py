@@ -22,6 +22,7 @@ from condkl.objectives import Interpolated, Objective
 from condkl.objectives.lambda_warm_up import LambdaSchedule
 from condkl.vae import HierarchicalVAE
 from condkl_studies import batches, steps
+from condkl_studies.following import Following, columns, hierarchical
 from condkl_studies.schedules import TrainingConfig
 from condkl_studies.steps import Step
 from condkl_studies.training import State, add_row
@@ -56,7 +57,7 @@ def windows(
     """
     _check(runs, images, plan)
     images = images.to(runs[0].state.first[0].device)
-    groups = -(-len(runs) // max(1, memory // footprint(runs[0].state.model, plan)))
+    groups = -(-len(runs) // max(1, memory // footprint(hierarchical(runs[0].state.model), plan)))
     cuts = [len(runs) * i // groups for i in range(groups + 1)]
     for first, end in itertools.pairwise(cuts):
         program = Program(runs[first:end], plan, compiled)
@@ -89,7 +90,7 @@ class Buffers:
         self.weight = like.new_zeros(models)  # the scheduled numbers, the same for all steps
         self.at = like.new_zeros(1, dtype=torch.int64)  # the step that comes next
 
-    def fill(self, drawn: Sequence[tuple[Tensor, list[Tensor]]], rates: Tensor) -> None:
+    def fill(self, drawn: Sequence[tuple[Tensor, Sequence[Tensor]]], rates: Tensor) -> None:
         """Take over what was drawn for each model, and the rates of its steps; the first step comes next."""
         n = len(rates)
         for m, (bits, noise) in enumerate(drawn):
@@ -113,12 +114,12 @@ class Program:
 
     def __init__(self, runs: Sequence[Run], plan: TrainingConfig, compiled: bool = False) -> None:
         self._plan = plan
-        model, like = runs[0].state.model, runs[0].state.first[0]
+        model, like = hierarchical(runs[0].state.model), runs[0].state.first[0]
         rules = _by_rule([run.objective for run in runs])
         self._places = [place for places in rules.values() for place in places]  # of the stacked models in `runs`
         self._runs = [runs[place] for place in self._places]
         stacks = [_Stack(rule, [runs[place].state for place in places]) for rule, places in rules.items()]
-        step = _step_of(stacks, steps.rate_multiples(model, plan.phi_rate))
+        step = _step_of(stacks, [fixed for fixed, _ in Following(runs[0].objective, plan.phi_rate).multiples(model)])
         if compiled:
             step = steps.compiled(step, like.device, onednn=False)
         self.buffers = Buffers(len(runs), model, plan, like)
@@ -149,20 +150,19 @@ class Program:
             run.state.step = todo.stop
         rows = torch.cat(log).cpu().double()
         for m, place in sorted(enumerate(self._places), key=itemgetter(1)):
-            add_row(
-                self._runs[m].state, plan, rows[:, m], [bits[m] for bits in last], self._runs[m].seed, first + place
-            )
+            run, bits = self._runs[m], [bits[m] for bits in last]
+            add_row(run.state, Following(run.objective), plan, rows[:, m], bits, run.seed, first + place)
 
-    def _drawn(self, run: Run, images: Tensor, todo: range) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    def _drawn(self, run: Run, images: Tensor, todo: range) -> Iterator[tuple[Tensor, Sequence[Tensor]]]:
         order, generator = batches.source(images, self._plan.batch_size, todo, run.seed)
-        return batches.drawn_at_once(images, order, run.state.model.latents, generator, self.buffers.rates.dtype)
+        return batches.drawn_at_once(images, order, partial(Following(run.objective).draws, run.state.model), generator)
 
 
 class _Stack:
     """Models that follow one rule: their weights and moments stacked, of which their own become views."""
 
     def __init__(self, rule: Objective, states: Sequence[State]) -> None:
-        models = [_Row(rule, state.model) for state in states]
+        models = [_Row(rule, hierarchical(state.model)) for state in states]
         self.weights, _ = stack_module_state(list[nn.Module](models))
         self.first, self.second = (
             [torch.stack(of_all) for of_all in zip(*moments, strict=True)]
@@ -185,7 +185,7 @@ class _Row(nn.Module):
         self.objective, self.model = objective, model
 
     def forward(self, x: Tensor, noise: list[Tensor], weight: Tensor) -> Tensor:
-        return steps.columns(self.objective(self.model, x, noise=noise, weight=weight))
+        return columns(self.objective(self.model, x, noise=noise, weight=weight))
 
 
 def _step_of(stacks: Sequence[_Stack], multiples: Sequence[float]) -> Step:

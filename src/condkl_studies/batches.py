@@ -1,7 +1,7 @@
 """What is drawn ahead for a window of steps: which images are in a batch, their bits, and where the ones are."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,9 @@ from condkl_studies.data import binarise
 from condkl_studies.randomness import stream
 
 _ORDER, _WINDOW = 0, 1  # what a stream of randomness is for
+
+#: Draws for so many steps of so many images what they need besides the bits: tensors that begin with these dimensions.
+Draw = Callable[[tuple[int, int], torch.Generator], Sequence[Tensor]]
 
 
 class Places(NamedTuple):
@@ -49,38 +52,37 @@ def ahead(device: torch.device) -> int:
 
 
 class Drawn(NamedTuple):
-    """What a step needs of chance: `bits`, bytes (batch_size, pixels), their places, and `noise` for each layer."""
+    """What a step needs of chance: `bits`, bytes (batch_size, pixels), their places, and what else is drawn."""
 
     bits: Tensor
     places: Places | None
-    noise: tuple[Tensor, ...]  # standard normal, each (batch_size, width)
+    noise: tuple[Tensor, ...]  # each begins with a dimension of images
 
 
-def drawn(
-    images: Tensor,
-    order: Tensor,
-    widths: Sequence[int],
-    generator: torch.Generator,
-    dtype: torch.dtype = torch.float32,
-    rows: bool = False,
-) -> Iterator[Drawn]:
-    """For each batch of `order`, as `batch_order` gives it, its images binarised anew, and noise of these widths.
+def normal(
+    shape: tuple[int, int], widths: Sequence[int], generator: torch.Generator, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, ...]:
+    """Standard normal draws of these widths, each of that shape with one dimension more, on the generator's device."""
+    return tuple(torch.randn(*shape, n, generator=generator, device=generator.device, dtype=dtype) for n in widths)
+
+
+def drawn(images: Tensor, order: Tensor, draw: Draw, generator: torch.Generator, rows: bool = False) -> Iterator[Drawn]:
+    """For each batch of `order`, as `batch_order` gives it, its images binarised anew, and what `draw` draws.
 
     Images and generator are on one device. With `rows`, on the CPU, the places of the ones are listed.
     """
-    for bits, noise in drawn_at_once(images, order, widths, generator, dtype):
+    for bits, noise in drawn_at_once(images, order, draw, generator):
         yield from map(Drawn, bits, places(bits) if rows else itertools.repeat(None), zip(*noise, strict=True))
 
 
 def drawn_at_once(
-    images: Tensor, order: Tensor, widths: Sequence[int], generator: torch.Generator, dtype: torch.dtype
-) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    images: Tensor, order: Tensor, draw: Draw, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Sequence[Tensor]]]:
     """Bits and noise of as many steps as are drawn for at once, each of what `drawn` gives with a first dimension."""
     for some in order.to(images.device).split(ahead(images.device)):
         grey = images.index_select(0, some.flatten())
         bits = binarise(grey, generator, torch.uint8).view(*some.shape, -1)
-        noise = [torch.randn(*some.shape, n, generator=generator, device=images.device, dtype=dtype) for n in widths]
-        yield bits, noise
+        yield bits, draw((len(some), some.shape[1]), generator)
 
 
 def places(bits: Tensor) -> Iterator[Places]:

@@ -17,14 +17,13 @@ import safetensors.torch
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
-from condkl.vae import HierarchicalVAE
 from condkl_studies.config import digest
 from condkl_studies.files import data_folder, folder_named_by, write_whole
 from condkl_studies.training import State
 
-_FILE = "state.safetensors"
+_FILE, _FILM = "state.safetensors", "film."
 
 
 class RunBusyError(RuntimeError):
@@ -81,7 +80,7 @@ class Cache:
         with self.held():
             (self.folder / _FILE).unlink(missing_ok=True)
 
-    def load(self, model: HierarchicalVAE) -> tuple[State, float]:
+    def load(self, model: nn.Module) -> tuple[State, float]:
         """The saved state, put into `model`, and the seconds behind it; the start if none is there that can be used."""
         state, said = State.start(model), self.peek()
         if said is None or said["made_by"] != self.made_by:
@@ -93,6 +92,7 @@ class Cache:
             for name, tensor in _tensors(state).items():
                 tensor.copy_(saved[name])
         state.step, state.rows = said["step"], said["rows"]
+        state.film = {name.removeprefix(_FILM): each for name, each in saved.items() if name.startswith(_FILM)}
         return state, said["seconds"]
 
 
@@ -107,8 +107,9 @@ def _in_order(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _tensors(state: State) -> dict[str, Tensor]:
-    """The weights and Adam's moments by name; they share memory with the state."""
+    """The weights, Adam's moments and the film by name; they share memory with the state."""
     names = [name for name, _ in state.model.named_parameters()]
     weights = [p.detach() for p in state.model.parameters()]
     kinds = {"weight": weights, "first": state.first, "second": state.second}
-    return {f"{kind}.{name}": t for kind, ts in kinds.items() for name, t in zip(names, ts, strict=True)}
+    own = {f"{kind}.{name}": t for kind, ts in kinds.items() for name, t in zip(names, ts, strict=True)}
+    return own | {f"{_FILM}{name}": frames for name, frames in state.film.items()}

@@ -23,12 +23,15 @@ _FIRST = frozenset({
 # Names of fields that records spell otherwise.
 _SPELLED = {"gradient_batches": "gradients"}
 _FIELDS = {written: name for name, written in _SPELLED.items()}
-_FLAGS = ("skip", "residual", "may_diverge")
+_FLAGS = ("skip", "residual", "may_diverge", "encoder_at_prior")
 _KINDS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_FLAGS, bool),
-    **dict.fromkeys(("learning_rate", "phi_rate"), float),
+    **dict.fromkeys(("learning_rate", "phi_rate", "scale_prior", "count_ratio", "glimpse_bias"), float),
     "objective": canonical,
+    "until": lambda share: None if share is None else float(share),
 }
+# The fields that other models than the hierarchical one have.
+_OTHERS = ("pixels", "scale_prior", "count_ratio", "glimpse_bias", "encoder_at_prior", "until", "estimator")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ class RunConfig:
         residual: whether states add up from the top, as `HierarchicalVAE` has it; not with `skip`.
         noise_batches: as `TrainingConfig` takes it.
         may_diverge: whether a loss that is not finite is a result, which is recorded, and not an error.
+        model: the kind of model, a name that `models.kind` knows; a kind says what the settings mean to it.
+        pixels, scale_prior, count_ratio, glimpse_bias, encoder_at_prior, until, estimator: of models that count, as
+            `models.counting` takes them.
+        pictures: how many pictures of the model are kept, evenly spaced along the training; a window has at most one.
 
     An unknown objective or a number that does not make sense is a ValueError.
 
@@ -80,6 +87,15 @@ class RunConfig:
     residual: bool = False
     noise_batches: int = 0
     may_diverge: bool = False
+    model: str = "hierarchical"
+    pixels: str = "bernoulli"
+    scale_prior: float = 0.0
+    count_ratio: float = 1.0
+    glimpse_bias: float = -2.0
+    encoder_at_prior: bool = False
+    until: float | None = None
+    estimator: str = "exact"
+    pictures: int = 0
 
     def __post_init__(self) -> None:
         for name in _FLAGS:
@@ -89,7 +105,6 @@ class RunConfig:
             raise ValueError("residual: expected False with skip, got True. A sum of all layers has the skips already.")
         for name, kind in _KINDS.items():
             object.__setattr__(self, name, kind(getattr(self, name)))  # 1 and 1.0 are one config, and have one id
-        objective(self.objective)
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"protocol: expected one of {PROTOCOLS}, got {self.protocol!r}, of another version.")
         self.training()
@@ -98,6 +113,19 @@ class RunConfig:
             raise ValueError(f"seed, likelihood_images, likelihood_samples: expected 0 or more, got {self}.")
         if bool(self.likelihood_images) != bool(self.likelihood_samples):
             raise ValueError("likelihood_images, likelihood_samples: expected both or neither to be 0.")
+        if not 0 <= self.pictures * self.every <= self.steps:
+            most = self.steps // self.every
+            raise ValueError(f"pictures: expected 0 to {most}, the number of windows, got {self.pictures!r}.")
+        if self.hierarchical:
+            objective(self.objective)
+            for f in fields(self):
+                if f.name in _OTHERS and getattr(self, f.name) != f.default:
+                    got = getattr(self, f.name)
+                    raise ValueError(f"{f.name}: expected {f.default!r} for the model 'hierarchical', got {got!r}.")
+        else:
+            from condkl_studies import models  # here: who reads records of the hierarchical model needs none
+
+            models.kind(self)
 
     def training(self) -> TrainingConfig:
         """How long and how fast to train."""
@@ -125,22 +153,41 @@ class RunConfig:
         return digest(self.settings())
 
     @property
+    def hierarchical(self) -> bool:
+        """Whether the model is a `HierarchicalVAE`."""
+        return self.model == "hierarchical"
+
+    @property
     def decoder(self) -> str:
-        """What the decoder sees, "p(x|u)", "p(x|u,v)", "residual", or "one layer" where there is no u."""
+        """What the decoder sees, "p(x|u)", "p(x|u,v)", "residual", or "one layer" where there is no u.
+
+        Of a model that counts "p(x|u,n)", and with Gaussian pixels "p(x|u,n) gaussian".
+        """
+        if not self.hierarchical:
+            return "p(x|u,n)" if self.pixels == "bernoulli" else f"p(x|u,n) {self.pixels}"
         if len(self.latents) == 1:
             return "one layer"
         return "residual" if self.residual else "p(x|u,v)" if self.skip else "p(x|u)"
 
     @property
     def method(self) -> str:
-        """How the run is trained, that is its objective, and phi's rate if it is not 1, as "full, phi x5"."""
-        return self.objective if self.phi_rate == 1 else f"{self.objective}, phi x{self.phi_rate:g}"
+        """How the run is trained, that is its objective, as "kl_warm_up until 0.3", and what is not usual of the rest.
+
+        The estimator, if the sum over n is not exact, and phi's rate, if it is not 1, as "full, phi x5".
+        """
+        estimator = [] if self.estimator == "exact" else [self.estimator]
+        return ", ".join([self._followed, *estimator, *([] if self.phi_rate == 1 else [f"phi x{self.phi_rate:g}"])])
 
     @property
     def label(self) -> str:
-        """A short name for people, from data, objective, decoder, phi's rate if not 1, and seed."""
+        """A short name for people, from data, objective, decoder, estimator, phi's rate if not 1, and seed."""
+        estimator = "" if self.estimator == "exact" else f" {self.estimator}"
         faster = "" if self.phi_rate == 1 else f" phi x{self.phi_rate:g}"
-        return f"{self.data} {self.objective} {self.decoder}{faster} seed {self.seed}"
+        return f"{self.data} {self._followed} {self.decoder}{estimator}{faster} seed {self.seed}"
+
+    @property
+    def _followed(self) -> str:
+        return self.objective if self.until is None else f"{self.objective} until {self.until:g}"
 
 
 def canonical_json(value: Any) -> str:

@@ -13,22 +13,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import nn
 
-from condkl.objectives import objective
-from condkl.vae import HierarchicalVAE
-from condkl_studies import products
+from condkl_studies import models
 from condkl_studies.cache import Cache
 from condkl_studies.config import PROTOCOL, RunConfig
-from condkl_studies.data import binarise_once, load
-from condkl_studies.evaluation import iwae_log_likelihood, mean_terms, units
+from condkl_studies.data import load
 from condkl_studies.machine import commit, compiler, machine
-from condkl_studies.randomness import seeded, seeded_globally
+from condkl_studies.randomness import seeded_globally
 from condkl_studies.store import RunResult
-from condkl_studies.training import NonFiniteLossError, State, windows
-
-_EVALUATION_SEED = 0  # the same binarisation and latents' noise for every run, so that runs compare in pairs
-_GRID = 8  # prior samples: so many v, with so many u each
+from condkl_studies.training import NonFiniteLossError, State, fastest_calls, windows
 
 
 class RunFailedError(RuntimeError):
@@ -64,7 +58,7 @@ def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False
     made_at = commit()
     store = Cache(cache / config.id, made_by) if cache else None
     with store.held() if store else contextlib.nullcontext():
-        model = initial_model(config, device)
+        kind, model = models.kind(config), initial_model(config, device)
         state, before = store.load(model) if store else (State.start(model), 0.0)
         start, diverged_at = time.perf_counter(), 0
         try:
@@ -76,7 +70,7 @@ def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False
                 raise
             diverged_at = error.step
         training = before + time.perf_counter() - start
-        samples = {"diverged_at": np.array(diverged_at)} if diverged_at else _final(config, model, compiled)
+        samples = {"diverged_at": np.array(diverged_at)} if diverged_at else _final(kind, state, compiled)
         seconds = {"training": training, "evaluation": before + time.perf_counter() - start - training}
         parameter, images = next(model.parameters()), load(config.data, "train")
         provenance = {
@@ -86,7 +80,7 @@ def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False
             "device": str(parameter.device),
             "dtype": str(parameter.dtype),
             "compiler": compiler(),
-            "products": str(products.calls(images.to(parameter.device), parameter.dtype)) if compiled else "torch",
+            "products": str(fastest_calls(kind, model, images.to(parameter.device))) if compiled else "torch",
             "threads": torch.get_num_threads(),
             "seed": config.seed,
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
@@ -96,63 +90,40 @@ def fit_run(config: RunConfig, cache: Path | None = None, compiled: bool = False
         return RunResult(config, rows, samples, provenance)
 
 
-def initial_model(config: RunConfig, device: str = "auto") -> HierarchicalVAE:
-    """The model before training: its weights depend on the seed and the sizes alone, its last bias on the data."""
+def initial_model(config: RunConfig, device: str = "auto") -> nn.Module:
+    """The model before training: its weights depend on the seed and its settings, and on the data where it says so."""
     images = load(config.data, "train")
     with seeded_globally(config.seed):
-        model = HierarchicalVAE(config.latents, config.hidden, config.skip, images.shape[1], config.residual)
+        model = models.kind(config).initial(images)
     place = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.start_at_mean(images).to(place if device == "auto" else device)
+    return model.to(place if device == "auto" else device)
 
 
 def trained(config: RunConfig, state: State, compiled: bool = False) -> Iterator[State]:
     """Train `state` on; yields it after each window, its row complete; a RunFailedError if a term is not finite."""
-    images, validation = load(config.data, "train"), load(config.data, "validation")
+    kind, images = models.kind(config), load(config.data, "train")
     try:
-        followed = objective(config.objective)
-        for _ in windows(state, followed, images, config.training(), config.seed, compiled):
+        for _ in windows(state, kind, images, config.training(), config.seed, compiled):
             if len(state.rows) % config.validate_every == 0 or state.step == config.steps:
-                means = mean_terms(state.model, validation, _EVALUATION_SEED)
-                counts = units(state.model, validation, _EVALUATION_SEED).active()
+                found = kind.validation(state.model)
                 # A loss is checked before the step that follows it; this looks at what the last step made.
-                for name, value in means.items():
+                for name, value in found.items():
                     if not math.isfinite(value):
-                        raise NonFiniteLossError(state.step, f"{name} on the validation images", value)
-                state.rows[-1] |= {f"val_{name}": value for name, value in means.items()} | counts
+                        name = f"{name.removeprefix('val_')} on the validation images"
+                        raise NonFiniteLossError(state.step, name, value)
+                state.rows[-1] |= found
+            if len(state.film.get("step", ())) < state.step * config.pictures // config.steps:
+                for name, picture in (kind.pictures(state.model) | {"step": torch.tensor(state.step)}).items():
+                    frame = picture.cpu()[None]
+                    state.film[name] = torch.cat([state.film[name], frame]) if name in state.film else frame
             yield state
     except NonFiniteLossError as error:
         raise RunFailedError(f"{config.label}: {error} Config: {config.canonical()}", error.step) from error
 
 
-def _final(config: RunConfig, model: HierarchicalVAE, compiled: bool) -> dict[str, np.ndarray]:
-    test = load(config.data, "test")
-    means = mean_terms(model, test, _EVALUATION_SEED)
-    found = units(model, test, _EVALUATION_SEED)
-    names = ["v", "u", *(f"u{i}" for i in range(2, len(found.kl)))]
-    arrays = {
-        "test": torch.tensor([means[name] for name in ("elbo", "R", "A", "C")], dtype=torch.float64),
-        "variance_v": found.variance,
-        **{f"kl_{name}": kl for name, kl in zip(names, found.kl, strict=False)},
-        **_prior_samples(model),
-    }
-    if config.likelihood_images:
-        draws = seeded(_EVALUATION_SEED, found.variance.device)
-        chosen = torch.linspace(0, len(test) - 1, config.likelihood_images).round().long()
-        x = binarise_once(test[chosen], _EVALUATION_SEED).to(draws.device)
-        arrays["likelihood_image"] = chosen
-        arrays["log_likelihood"] = iwae_log_likelihood(model, x, config.likelihood_samples, draws, compiled=compiled)
-    return {name: value.cpu().numpy() for name, value in arrays.items()}
-
-
-def _prior_samples(model: HierarchicalVAE) -> dict[str, Tensor]:
-    draws = seeded(_EVALUATION_SEED, next(model.parameters()).device)
-    noise = model.noise(torch.empty(_GRID * _GRID, 0, device=draws.device), draws)
-    same_v = [noise[0][:_GRID].repeat_interleave(_GRID, 0), *noise[1:]]
-    same_u = [noise[0], *(e[:_GRID].repeat(_GRID, 1) for e in noise[1:])]
-    return {
-        name: (model.generate(grid) * 255).round().byte().view(_GRID, _GRID, -1)
-        for name, grid in (("prior_u", same_v), ("prior_v", same_u))
-    }
+def _final(kind: models.Kind, state: State, compiled: bool) -> dict[str, np.ndarray]:
+    film = {f"film_{name}": frames for name, frames in state.film.items()}
+    return {name: value.cpu().numpy() for name, value in (kind.final(state.model, compiled) | film).items()}
 
 
 def _packages() -> dict[str, str]:

@@ -12,8 +12,8 @@ from condkl._checks import at_least_one
 from condkl.vae import Gaussian, HierarchicalVAE, Terms
 from condkl_studies import products
 from condkl_studies.data import binarise
+from condkl_studies.following import summary
 from condkl_studies.randomness import seeded
-from condkl_studies.training import summary
 
 _ACTIVE_VARIANCE = 0.01  # of a unit's posterior mean over the images (Burda et al., 2015)
 _ACTIVE_NATS = 0.01  # of a unit's KL

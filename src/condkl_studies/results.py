@@ -68,7 +68,8 @@ def frame(*runs: Runs) -> pd.DataFrame:
     1) and `epochs`. What stands behind them: `hours`, `processor`, `device`, `commit`, `finished`. On the test images
     `elbo`, `R`, `A`, `C` and `log_likelihood`, a mean of importance-weighted estimates over the same 1,000 images, also
     where a run has more, in nats. The last row of the record's columns on the validation images: `val_elbo`, `val_R`,
-    `val_A`, `val_C`, in nats, `active_v`, `active_u`. Where a run may diverge, `diverged_at`
+    `val_A`, `val_C`, in nats, `active_v`, `active_u`. Runs of models that count have more of `val_`, and the same with
+    `test_`. What the records of a run do not have is missing. Where a run may diverge, `diverged_at`
     is the step at which it did; the other figures of such a run are missing.
 
     A run without a record is a RecordError, which names the command that makes it; an unknown study a ValueError.
@@ -170,6 +171,7 @@ def _end(result: RunResult) -> dict[str, Any]:
         **({"diverged_at": math.nan} if result.config.may_diverge else {}),
         **dict(zip(("elbo", "R", "A", "C"), result.samples["test"].tolist(), strict=True)),
         "log_likelihood": _likelihood(result.samples),
+        **{name: float(array) for name, array in result.samples.items() if name.startswith("test_")},
         **{name: last[name] for name in last.index if name.startswith(("val_", "active_"))},
     }
 

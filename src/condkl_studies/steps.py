@@ -5,41 +5,39 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from condkl.objectives import Objective
-from condkl.vae import HierarchicalVAE, Terms
 from condkl_studies import products
 from condkl_studies.batches import Places
+from condkl_studies.models import Trainable
 from condkl_studies.schedules import TrainingConfig
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's, as Kingma & Ba (2015) propose them
 
-#: Takes a batch's bits, their places or None, the noise, the scheduled weight, Adam's two factors and, to fill it, the
-#: row of the record.
+#: Takes a batch's bits, their places or None, what else is drawn, the scheduled weights, Adam's two factors and the row
+#: of the record, which it fills.
 Step = Callable[[Tensor, Places | None, Sequence[Tensor], Tensor, Tensor, Tensor], None]
 
 
-def step_of(
-    model: HierarchicalVAE, first: list[Tensor], second: list[Tensor], objective: Objective, phi_rate: float
-) -> Step:
-    """One step: the gradient of the negative ELBO, and Adam in place on the weights and their two moments."""
-    weights, multiples = list(model.parameters()), rate_multiples(model, phi_rate)
+def step_of(model: nn.Module, first: list[Tensor], second: list[Tensor], rule: Trainable) -> Step:
+    """One step: the gradient of the loss, and Adam in place on the weights and their two moments."""
+    parameters, multiples = list(model.parameters()), rule.multiples(model)
 
     def step(
-        bits: Tensor, places: Places | None, noise: Sequence[Tensor], weight: Tensor, rates: Tensor, row: Tensor
+        bits: Tensor, places: Places | None, drawn: Sequence[Tensor], weights: Tensor, rates: Tensor, row: Tensor
     ) -> None:
         x = bits.to(rates.dtype) if places is None else products.as_floats(bits, *places)
-        terms = objective(model, x, noise=noise, weight=weight)
-        gradients = torch.autograd.grad(-terms.elbo.mean(), weights, allow_unused=True, materialize_grads=True)
+        loss, means = rule.loss(model, x, drawn, weights)
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
-            row.copy_(columns(terms))
-            adam(zip(weights, gradients, first, second, multiples, strict=True), rates)
+            row.copy_(means)
+            own = [fixed if which is None else fixed * weights[which] for fixed, which in multiples]
+            adam(zip(parameters, gradients, first, second, own, strict=True), rates)
 
     return step
 
 
-def adam(updates: Iterable[tuple[Tensor, Tensor, Tensor, Tensor, float]], rates: Tensor) -> None:
+def adam(updates: Iterable[tuple[Tensor, Tensor, Tensor, Tensor, float | Tensor]], rates: Tensor) -> None:
     """Adam in place: each weight with its gradient, its two moments and its multiple of the learning rate.
 
     `rates` are the two factors of this step, as `adam_rates` gives them.
@@ -57,12 +55,6 @@ def adam_rates(plan: TrainingConfig, steps: range, like: Tensor) -> Tensor:
     """
     pairs = [(plan.rate(n / plan.steps) / (1 - BETA1 ** (n + 1)), 1 / math.sqrt(1 - BETA2 ** (n + 1))) for n in steps]
     return torch.tensor(pairs, dtype=like.dtype, device=like.device)
-
-
-def rate_multiples(model: HierarchicalVAE, phi_rate: float) -> list[float]:
-    """The multiple of the learning rate of each parameter: phi's is `phi_rate`."""
-    phi = {id(p) for p in model.phi()}
-    return [phi_rate if id(p) in phi else 1.0 for p in model.parameters()]
 
 
 def compiled(step: Step, device: torch.device, onednn: bool) -> Step:
@@ -91,16 +83,11 @@ def compiled(step: Step, device: torch.device, onednn: bool) -> Step:
     return marked
 
 
-def turn_first_matrices(model: HierarchicalVAE, moments: list[list[Tensor]]) -> None:
-    """Lay out the matrices that meet x, and their moments, by pixels in memory, as sums of rows read them."""
-    turned = {id(net.parts[0].weight) for net in (model.q_v, *model.q_u)}
+def turn(model: nn.Module, matrices: Iterable[nn.Parameter], moments: list[list[Tensor]]) -> None:
+    """Lay out these matrices, which meet x, and their moments by pixels in memory, as sums of rows read them."""
+    turned = {id(matrix) for matrix in matrices}
     for i, parameter in enumerate(model.parameters()):
         if id(parameter) in turned:
             parameter.data = parameter.data.t().contiguous().t()
             for moment in moments:
                 moment[i] = moment[i].t().contiguous().t()
-
-
-def columns(terms: Terms) -> Tensor:
-    """Means over the images of elbo, R, A and each C_l, shape (2 + L,)."""
-    return torch.cat([torch.stack([terms.elbo, terms.R, terms.A]).mean(-1), terms.C.mean(0)])

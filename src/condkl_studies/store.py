@@ -34,7 +34,9 @@ class RunResult:
         samples: arrays. `prior_u`, grey levels as bytes, shape (8, 8, pixels), has one v for each row and a new u for
             each image; `prior_v` the same u's noise along each column, and a new v for each image; `variance_v` and
             `kl_v`, `kl_u`, … are `evaluation.Units` on the test split; `test` holds its mean ELBO, R, A and C;
-            `likelihood_image` and `log_likelihood` the numbers of test images and their estimates in nats. A run that
+            `likelihood_image` and `log_likelihood` the numbers of test images and their estimates in nats. A model that
+            counts has what `models.counting` says in place of these. With `pictures` also `film_` and the name
+            of each of the model's pictures, the first dimension being time, and their `film_step`. A run that
             diverged, and was allowed to, has the step alone, `diverged_at`.
         provenance: what stands behind the numbers: commit, versions, machine, seconds, time.
     """

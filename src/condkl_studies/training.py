@@ -5,24 +5,25 @@ gradient, Adam), which `torch.compile` can take whole and which never makes the 
 record is read. A state between two windows is all that a later process needs to go on to the last bit.
 """
 
-import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from condkl.gradients import term_gradients
 from condkl.objectives import Objective
-from condkl.vae import HierarchicalVAE, Terms
+from condkl.vae import HierarchicalVAE
 from condkl_studies import batches, products, steps
+from condkl_studies.following import Following
+from condkl_studies.models import Trainable
 from condkl_studies.products import Calls
 from condkl_studies.randomness import stream
 from condkl_studies.schedules import TrainingConfig
-from condkl_studies.steps import Step, columns
+from condkl_studies.steps import Step
 
 _ASIDE, _NOISE = 2, 3  # what a stream of randomness is for, beside those of `batches`
 
@@ -44,16 +45,20 @@ class NonFiniteLossError(RuntimeError):
 
 @dataclass
 class State:
-    """Training between two windows: the model, its step, Adam's moments of each parameter, and the record so far."""
+    """Training between two windows: the model, its step, Adam's moments of each parameter, and the record so far.
 
-    model: HierarchicalVAE
+    `film` has the pictures so far, by name, the first dimension being time.
+    """
+
+    model: nn.Module
     step: int
     first: list[Tensor]
     second: list[Tensor]
     rows: list[dict[str, float]] = field(default_factory=list)
+    film: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, model: HierarchicalVAE) -> "State":
+    def start(cls, model: nn.Module) -> "State":
         """No step done."""
         first, second = ([torch.zeros_like(p) for p in model.parameters()] for _ in range(2))
         return cls(model, 0, first, second)
@@ -87,7 +92,7 @@ def fit(
 
 def windows(
     state: State,
-    objective: Objective,
+    followed: Objective | Trainable,
     images: Tensor,
     plan: TrainingConfig,
     seed: int,
@@ -100,107 +105,81 @@ def windows(
     of their order, their binarisation and the latents. A term of the ELBO that is not finite is a NonFiniteLossError.
 
     Args:
+        followed: what the model follows: an objective, if it is a `HierarchicalVAE`.
         compiled: whether `torch.compile` makes one function of the step. It needs a C++ compiler or CUDA, changes
             the rounding, and forgets what else this process compiled.
-        calls: how a compiled step on the CPU multiplies; None for what `products.calls` says of these images.
+        calls: how a compiled step on the CPU multiplies; None for `fastest_calls`.
     """
     if len(images) < plan.batch_size:
         raise ValueError(f"images: expected at least batch_size={plan.batch_size} images, got {len(images)}.")
     images = images.to(state.first[0].device)
-    calls = calls or products.calls(images, state.first[0].dtype)
+    rule = followed if isinstance(followed, Trainable) else Following(followed, plan.phi_rate)
+    calls = calls or fastest_calls(rule, state.model, images)
     if rows := compiled and calls.rows:
-        steps.turn_first_matrices(state.model, [state.first, state.second])
-    step = steps.step_of(state.model, state.first, state.second, objective, plan.phi_rate)
+        steps.turn(state.model, rule.turned(state.model), [state.first, state.second])
+    step = steps.step_of(state.model, state.first, state.second, rule)
     if compiled:
         step = steps.compiled(step, images.device, calls.onednn)
     while state.step < plan.steps:
-        log, last = _window(state, step, objective, images, plan, seed, rows)
-        add_row(state, plan, log, last, seed)
+        log, last = _window(state, step, rule, images, plan, seed, rows)
+        add_row(state, rule, plan, log, last, seed)
         yield state
 
 
-def summary(terms: Terms) -> dict[str, float]:
-    """Means over the images, in nats: elbo, R, A, C, and C1, C2, … where there are several conditional KLs."""
-    return _named(columns(terms))
+def fastest_calls(rule: Trainable, model: nn.Module, images: Tensor) -> Calls:
+    """What `products.calls` says of these images, where the model leaves x to it."""
+    best = products.calls(images, next(model.parameters()).dtype)
+    return best if rule.turned(model) else replace(best, rows=False)
 
 
 def add_row(
-    state: State, plan: TrainingConfig, log: Tensor, last: Iterable[Tensor], seed: int, model: int | None = None
+    state: State,
+    rule: Trainable,
+    plan: TrainingConfig,
+    log: Tensor,
+    last: Iterable[Tensor],
+    seed: int,
+    model: int | None = None,
 ) -> None:
     """Add the window that ends at `state.step` to the record; a NonFiniteLossError of `model` if a term is not finite.
 
-    `log` is what the steps wrote, shape (steps, 2 + L), float64 on the CPU; `last` are the bits of the last `plan.kept`
-    batches.
+    `log` is what the steps wrote, shape (steps, columns), float64 on the CPU; `last` are the bits of the last
+    `plan.kept` batches.
     """
-    _stop_at_non_finite(log, state.step - len(log), model)
-    row = {"step": state.step, **_named(log.mean(0))}
+    _stop_at_non_finite(log, rule.columns(state.model), state.step - len(log), model)
+    row = {"step": state.step, **rule.row(state.model, log.mean(0))}
     device, each = state.first[0].device, [x.to(state.first[0].dtype) for x in last]
     if plan.gradient_batches:
         x = torch.cat(each[-plan.gradient_batches :])
-        row |= gradient_record(state.model, x, stream(seed, _ASIDE, state.step, device))
+        row |= rule.pulls(state.model, x, stream(seed, _ASIDE, state.step, device))
     if plan.noise_batches:
         row |= {"elbo_least": float(log[:, 0].min())}
         if len(each) > 1:  # the last window may be shorter
             some = each[-plan.noise_batches :]
-            row |= noise_record(state.model, some, stream(seed, _NOISE, state.step, device))
+            row |= rule.noise(state.model, some, stream(seed, _NOISE, state.step, device))
     state.rows.append(row)
 
 
-def gradient_record(model: HierarchicalVAE, x: Tensor, generator: torch.Generator) -> dict[str, float]:
-    """What pulls on theta at this batch, x of shape (n, pixels).
-
-    The norms `norm_R`, … of the gradients of the mean terms, the cosines `cos_RA`, … between them, and `gain_modified`,
-    the first-order change of the batch ELBO along theta's direction under eq. (9).
-    """
-    pulls = term_gradients(model, x, generator)
-    norms = {f"norm_{name}": value for name, value in pulls.norms().items()}
-    cosines = {f"cos_{name}": value for name, value in pulls.cosines().items()}
-    return norms | cosines | {"gain_modified": pulls.first_order_gain(0.0)}
-
-
-def noise_record(model: HierarchicalVAE, batches: Sequence[Tensor], generator: torch.Generator) -> dict[str, float]:
-    """How clear a batch makes theta's gradient, under the full gradient and under eq. (9), from k batches, k > 1.
-
-    `noise_full` is the trace of the covariance of one batch's gradient of R - A - C, and `signal_full` the square of
-    its mean's norm without bias, ‖mean‖² - noise/k, which noise may make negative. `noise_modified` and
-    `signal_modified` are those of R - A. Each of the batches has shape (n, pixels).
-    """
-    pulls = [term_gradients(model, x, generator) for x in batches]
-    R, A, C = (torch.stack([getattr(one, name) for one in pulls]) for name in ("R", "A", "C"))
-    found: dict[str, float] = {}
-    for name, each in (("full", R - A - C), ("modified", R - A)):
-        noise = float(each.var(0).sum())
-        found |= {f"signal_{name}": float(each.mean(0).square().sum()) - noise / len(each), f"noise_{name}": noise}
-    return found
-
-
 def _window(
-    state: State, step: Step, objective: Objective, images: Tensor, plan: TrainingConfig, seed: int, rows: bool
+    state: State, step: Step, rule: Trainable, images: Tensor, plan: TrainingConfig, seed: int, rows: bool
 ) -> tuple[Tensor, deque[Tensor]]:
     """Take the steps of one window; returns what they wrote, and the bits of its last batches."""
     model, like, todo = state.model, state.first[0], plan.window(state.step)
-    weight = like.new_tensor(objective.weight(todo.start / plan.steps))
-    rates, log = steps.adam_rates(plan, todo, like), like.new_zeros(len(todo), 2 + len(model.latents))
+    weights = like.new_tensor(rule.weights(todo.start / plan.steps))
+    rates, log = steps.adam_rates(plan, todo, like), like.new_zeros(len(todo), len(rule.columns(model)))
     order, generator = batches.source(images, plan.batch_size, todo, seed)
     last: deque[Tensor] = deque(maxlen=plan.kept)
-    for (bits, places, noise), *row in zip(
-        batches.drawn(images, order, model.latents, generator, like.dtype, rows), rates, log, strict=True
+    for (bits, places, drawn), *row in zip(
+        batches.drawn(images, order, partial(rule.draws, model), generator, rows), rates, log, strict=True
     ):
-        step(bits, places, noise, weight, *row)
+        step(bits, places, drawn, weights, *row)
         last.append(bits)
     state.step = todo.stop
     return log.cpu().double(), last
 
 
-def _named(columns: Tensor) -> dict[str, float]:
-    elbo, R, A, *C = columns.detach().tolist()
-    means = {"elbo": elbo, "R": R, "A": A, "C": math.fsum(C)}
-    return means | ({f"C{i}": c for i, c in enumerate(C, 1)} if len(C) > 1 else {})
-
-
-def _stop_at_non_finite(log: Tensor, start: int, model: int | None) -> None:
+def _stop_at_non_finite(log: Tensor, names: tuple[str, ...], start: int, model: int | None) -> None:
     if bool((bad := ~log.isfinite()).any()):
         i = int(bad.any(1).int().argmax())
-        names = ["elbo", "R", "A", *(f"C{k}" for k in range(1, log.shape[1] - 2))]
         culprit = bad[i].nonzero().flatten().tolist()[:2][-1]  # a term, or only their sum
         raise NonFiniteLossError(start + i + 1, names[culprit], float(log[i, culprit]), model)

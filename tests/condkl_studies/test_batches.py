@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from condkl_studies import batches
 from condkl_studies.batches import batch_order, drawn, places
+
+
+def normal(*widths, **dtype):
+    return lambda shape, generator: batches.normal(shape, widths, generator, **dtype)
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 4), st.integers(0, 3))
@@ -39,7 +44,7 @@ def test_the_order_does_not_depend_on_where_windows_begin(lengths):
 def test_the_bits_of_a_batch_are_those_of_its_images(steps):
     images = torch.arange(7, dtype=torch.uint8)[:, None].expand(7, 12) % 2 * 255  # 0 and 255 have one binarisation
     order = batch_order(7, 3, range(steps), seed=2)
-    found = list(drawn(images, order, (2, 4), torch.Generator().manual_seed(1), torch.float64))
+    found = list(drawn(images, order, normal(2, 4, dtype=torch.float64), torch.Generator().manual_seed(1)))
     bits = torch.stack([one.bits for one in found])
     assert (bits.dtype, bits.shape) == (torch.uint8, (steps, 3, 12))
     assert torch.equal(bits * 255, images[order])
@@ -50,7 +55,7 @@ def test_the_bits_of_a_batch_are_those_of_its_images(steps):
 
 def test_no_two_steps_share_noise_or_bits():
     images, order = torch.full((7, 30), 99, dtype=torch.uint8), batch_order(7, 3, range(25), seed=2)
-    found = list(drawn(images, order, (2,), torch.Generator().manual_seed(1)))
+    found = list(drawn(images, order, normal(2), torch.Generator().manual_seed(1)))
     for kind in (torch.stack([one.bits for one in found]), torch.stack([one.noise[0] for one in found])):
         assert len(kind.flatten(1).unique(dim=0)) == 25
 
@@ -74,6 +79,6 @@ def test_the_places_of_ones_say_where_they_are_by_image_and_by_pixel(stack):
 
 def test_drawn_batches_come_with_their_own_places():
     images, order = torch.full((7, 12), 99, dtype=torch.uint8), batch_order(7, 3, range(25), seed=2)
-    for one in drawn(images, order, (2,), torch.Generator().manual_seed(1), rows=True):
+    for one in drawn(images, order, normal(2), torch.Generator().manual_seed(1), rows=True):
         assert one.places is not None
         assert torch.equal(one.places.by_image, one.bits.nonzero()[:, 1])

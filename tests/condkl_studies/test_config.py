@@ -56,6 +56,19 @@ OTHER = {
     "residual": True,
     "noise_batches": 2,
     "may_diverge": True,
+    "pictures": 2,
+}
+COUNTING = replace(
+    TINY, model="counting", data="two_digits", latents=(2,), objective="kl_warm_up", until=0.5, gradient_batches=0
+)
+OTHER_OF_COUNTING = {
+    "pixels": "gaussian",
+    "scale_prior": 0.2,
+    "count_ratio": 0.5,
+    "glimpse_bias": 0.0,
+    "encoder_at_prior": True,
+    "until": 0.25,
+    "estimator": "score",
 }
 
 
@@ -92,9 +105,18 @@ def test_the_canonical_form_is_written_out_and_its_hash_is_the_id():
 
 def test_every_field_has_its_part_in_the_id(monkeypatch):
     monkeypatch.setattr(config, "PROTOCOLS", (*PROTOCOLS, PROTOCOL + 1))
-    assert set(OTHER) == {f.name for f in fields(RunConfig)}
-    ids = {replace(TINY, **{name: value}).id for name, value in OTHER.items()}
-    assert len(ids | {TINY.id}) == len(OTHER) + 1
+    assert {*OTHER, *OTHER_OF_COUNTING, "model"} == {f.name for f in fields(RunConfig)}
+    for some, others in ((TINY, OTHER), (COUNTING, OTHER_OF_COUNTING)):
+        ids = {replace(some, **{name: value}).id for name, value in others.items()}
+        assert len(ids | {some.id}) == len(others) + 1
+    one, other = (replace(COUNTING, objective="full", until=None, model=name) for name in ("hierarchical", "counting"))
+    assert one.id != other.id
+
+
+def test_a_config_of_another_model_is_read_back_from_its_json():
+    for name, value in OTHER_OF_COUNTING.items():
+        some = replace(COUNTING, **{name: value})
+        assert config_from(json.loads(some.canonical())) == some
 
 
 def test_another_protocol_is_another_run_and_is_refused(monkeypatch):
@@ -136,6 +158,7 @@ def test_settings_that_are_no_config_are_refused(change, named):
         ({"gradient_batches": 3}, "gradient_batches: expected 0 to every=2"),
         ({"noise_batches": 1}, "noise_batches: expected 0, or 2 to every=2"),
         ({"validate_every": 0}, "validate_every"),
+        ({"pictures": 4}, "pictures: expected 0 to 3, the number of windows, got 4"),
         ({"residual": 2}, "residual: expected True or False, got 2"),
         ({"residual": True, "skip": True}, "residual: expected False with skip"),
         ({"seed": -1}, "seed, likelihood_images, likelihood_samples: expected 0 or more"),

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from tiny import DIVERGING, TINY
 
-from condkl_studies import RunFailedError, engine, fit_run, store
+from condkl_studies import RunFailedError, fit_run, store
 from condkl_studies.cache import Cache
+from condkl_studies.models import hierarchical
 from condkl_studies.replay import beside, replay_sample
 from condkl_studies.results import curves, frame
 from condkl_studies.schedule import run_study
@@ -73,7 +74,7 @@ def test_what_has_no_whole_window_is_not_repeated(study):
 
 def test_weights_that_only_the_validation_finds_broken_leave_a_row_without_it(monkeypatch):
     broken = {"elbo": math.nan, "R": math.nan, "A": 1.0, "C": 1.0}
-    monkeypatch.setattr(engine, "mean_terms", lambda *args: broken)
+    monkeypatch.setattr(hierarchical, "mean_terms", lambda *args: broken)
     found = fit_run(replace(WHOLE, validate_every=2))
     assert (int(found.samples["diverged_at"]), found.metrics.step.tolist()) == (4, [2, 4])
     assert found.metrics.filter(like="val_").empty

@@ -13,10 +13,11 @@ from tiny import DIVERGING, PIXELS, SIZES, TINY, same
 
 from condkl.objectives import names
 from condkl.vae import HierarchicalVAE
-from condkl_studies import RunFailedError, engine, fit_run
+from condkl_studies import RunFailedError, fit_run
 from condkl_studies.config import config_from
 from condkl_studies.engine import initial_model
 from condkl_studies.machine import machine
+from condkl_studies.models import hierarchical
 
 
 def test_a_run_repeats_itself_and_leaves_the_global_randomness_alone(results):
@@ -120,7 +121,7 @@ def test_the_provenance_says_what_stands_behind_the_numbers(results):
 
 
 def test_weights_that_the_very_last_step_broke_are_not_recorded(monkeypatch):
-    monkeypatch.setattr(engine, "mean_terms", lambda *args: {"elbo": math.nan, "R": math.nan, "A": 1.0, "C": 1.0})
+    monkeypatch.setattr(hierarchical, "mean_terms", lambda *args: {"elbo": math.nan, "R": math.nan, "A": 1.0, "C": 1.0})
     with pytest.raises(RunFailedError, match=r"step 6: the term elbo on the validation images became nan"):
         fit_run(replace(TINY, validate_every=100))
 

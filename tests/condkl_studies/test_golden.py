@@ -29,7 +29,7 @@ CONFIGS = {
     "three layers": replace(BASE, objective="modified", latents=(2, 3, 2)),
     "constant rate, faster phi": replace(BASE, schedule="constant", phi_rate=5.0),
 }
-KEPT = [name for name in data.names() if name not in ("tiny", "made")]
+KEPT = [name for name in data.names() if name not in ("tiny", "made", "counted")]
 
 
 def numbers(config):

@@ -7,31 +7,31 @@ from dataclasses import replace
 
 import pytest
 import tiny
-from tiny import LONG, TINY, left, same, step
+from tiny import COUNTING, LONG, LONG_COUNTING, TINY, left, same, step
 
 from condkl_studies import engine, fit_run
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+@pytest.fixture(scope="module", params=[LONG, LONG_COUNTING], ids=lambda config: config.model)
+def undisturbed(tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("undisturbed")
-    return fit_run(LONG, folder), left(folder, LONG)
+    return fit_run(request.param, folder), left(folder, request.param)
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_and_resumed_it_is_the_same_run(kills, undisturbed, processes, cache):
-    moments = random.Random(kills)
+    long, moments = undisturbed[0].config, random.Random(kills)
     for _ in range(kills):
-        before, process = step(cache, LONG), processes.Process(target=tiny.train, args=(LONG, cache))
+        before, process = step(cache, long), processes.Process(target=tiny.train, args=(long, cache))
         process.start()
-        wait_for(lambda before=before: step(cache, LONG) > before, process)
+        wait_for(lambda before=before: step(cache, long) > before, process)
         time.sleep(moments.uniform(0, 0.02))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL, "it was not killed in time: make LONG longer"
-        assert before < step(cache, LONG) < LONG.steps
-    assert same(fit_run(LONG, cache), undisturbed[0])
-    assert left(cache, LONG) == undisturbed[1]
+        assert before < step(cache, long) < long.steps
+    assert same(fit_run(long, cache), undisturbed[0])
+    assert left(cache, long) == undisturbed[1]
 
 
 def wait_for(condition, process, seconds=120):
@@ -65,8 +65,15 @@ def test_killed_while_it_saves_it_goes_on_from_the_last_whole_state(death, kept,
 
 
 @pytest.mark.slow
-def test_a_compiled_run_stopped_and_resumed_is_the_same_run(cache, monkeypatch):
-    config = replace(TINY, objective="lambda_warm_up", steps=20)
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(TINY, objective="lambda_warm_up", steps=20),
+        replace(COUNTING, objective="lambda_warm_up", until=0.5, estimator="learned", steps=20),
+    ],
+    ids=lambda config: config.model,
+)
+def test_a_compiled_run_stopped_and_resumed_is_the_same_run(config, cache, monkeypatch):
     whole, windows = fit_run(config, cache / "whole", compiled=True), engine.windows
 
     def stopping(*args):

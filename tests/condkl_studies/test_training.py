@@ -16,8 +16,9 @@ from condkl.objectives import full, names, objective
 from condkl.objectives.lambda_warm_up import LambdaSchedule
 from condkl.vae import HierarchicalVAE, Terms
 from condkl_studies.data import binarise
+from condkl_studies.following import noise_record, summary
 from condkl_studies.schedules import SCHEDULES, TrainingConfig
-from condkl_studies.training import NonFiniteLossError, State, fit, noise_record, summary, windows
+from condkl_studies.training import NonFiniteLossError, State, fit, windows
 
 OBJECTIVES = {name: objective(name) for name in [*names(), "lambda=0.5"]}
 PIXELS = 16

@@ -37,6 +37,18 @@ TINY = RunConfig(
 )
 # Long enough to be killed, with a state after each step; the epoch, 10 steps, ends within it.
 LONG = replace(TINY, steps=200, every=1, gradient_batches=0, validate_every=50)
+COUNTING = replace(  # another kind of model
+    TINY,
+    model="counting",
+    data="counted",
+    latents=(2,),
+    hidden=(6, 5),
+    batch_size=10,
+    scale_prior=0.3,
+    gradient_batches=0,
+    likelihood_images=3,
+)
+LONG_COUNTING = replace(COUNTING, pictures=20, steps=100, every=1, validate_every=50)
 STUDY = [replace(TINY, objective=name, seed=seed) for seed in range(3) for name in ("full", "modified")]
 TWO = [replace(TINY, steps=40, seed=seed) for seed in (10, 11)]
 DIVERGING = replace(TINY, learning_rate=1e10)
