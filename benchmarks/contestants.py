@@ -65,7 +65,7 @@ CONTESTANTS: dict[str, Entry] = {
     YARDSTICK: Entry("sgemm alone (yardstick)", "benchmarks.torch_steps:Sgemm"),
 }
 
-#: Of the second contest: the log-likelihood by K = 5,000 draws of the latents an image.
+#: Who takes part in the second contest, for the log-likelihood by 5,000 draws of the latents an image.
 LIKELIHOODS: dict[str, Entry] = {
     OURS: Entry("condkl, compiled", "benchmarks.ours:OurLikelihood", options={"compiled": True}),
     "uncompiled": Entry("condkl, not compiled", "benchmarks.ours:OurLikelihood"),

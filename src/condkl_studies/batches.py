@@ -14,7 +14,7 @@ from condkl_studies.randomness import stream
 
 _ORDER, _WINDOW = 0, 1  # what a stream of randomness is for
 
-#: Draws for so many steps of so many images what they need besides the bits: tensors that begin with these dimensions.
+#: What draws for so many steps of so many images what they need besides the bits, tensors that begin with these sizes.
 Draw = Callable[[tuple[int, int], torch.Generator], Sequence[Tensor]]
 
 

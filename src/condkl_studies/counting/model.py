@@ -132,7 +132,7 @@ class CountingVAE(nn.Module):
 
     @property
     def units(self) -> int:
-        """The width of u for each object: of where and what together."""
+        """The width of u for each object, where and what together."""
         return self.where + self.what
 
     @property

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from condkl_studies.counting.model import Counted, CountingVAE
 
-#: How the gradient's sum over n is taken: exactly, or at one n, where theta has the score function with no baseline,
+#: How the gradient's sum over n is taken, exactly or at one n, where theta has the score function with no baseline,
 #: with the mean of the other images of the batch, or with a network's value at the image.
 ESTIMATORS = ("exact", "score", "leave_one_out", "learned")
 _BASELINE_SCALE = 100.0  # nats: the size of R

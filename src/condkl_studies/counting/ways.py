@@ -21,7 +21,7 @@ class Weights(NamedTuple):
     rate_theta: float = 1.0
 
 
-#: By the share of its own time that is over, from 0 to 1: what the scheduled ways give.
+#: What the scheduled ways give by the share of their own time that is over, from 0 to 1.
 SCHEDULED: dict[str, Callable[[float], Weights]] = {
     "lambda_warm_up": lambda risen: Weights(c_theta=risen),
     "modified_start": lambda risen: Weights(c_theta=float(risen == 1)),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from condkl_studies.plans import DECODERS, LATER, Study
 
 SEEDS = (5, 6, 7)  # no other study has these
-#: By objective, with p(x|u) and with p(x|u,v): those that `tables.chosen_rates` finds in `fair_tuning`.
+#: Learning rates of each objective with p(x|u) and with p(x|u,v), which `tables.chosen_rates` finds in `fair_tuning`.
 RATES = {
     "modified": (2e-3, 2e-3),
     "lambda=0.9": (2e-3, 2e-3),
