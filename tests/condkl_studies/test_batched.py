@@ -76,11 +76,18 @@ MIXTURES = {
 }
 
 
-@pytest.mark.parametrize("decoder", [{}, {"skip": True}, {"residual": True}], ids=["lowest", "all", "sum"])
-@pytest.mark.parametrize("latents", [(2, 3), (2, 3, 4), (2,)])
-@pytest.mark.parametrize("mixture", MIXTURES)
+DECODERS = {"lowest": {}, "all": {"skip": True}, "sum": {"residual": True}}
+CASES = [(m, latents, d) for m in MIXTURES for latents in ((2, 3), (2, 3, 4), (2,)) for d in DECODERS]
+QUICK = [("all", (2, 3, 4), "sum"), ("all", (2, 3), "lowest"), ("fixed λ", (2, 3), "all"), ("one", (2,), "lowest")]
+QUICK += [("cut", (2, 3, 4), "all"), ("scheduled", (2, 3), "sum")]
+
+
+@pytest.mark.parametrize(
+    ("mixture", "latents", "decoder"),
+    [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in CASES],
+)
 def test_each_run_has_the_numbers_that_it_has_alone(mixture, latents, decoder):
-    given = runs(MIXTURES[mixture], latents=latents, **decoder)
+    given = runs(MIXTURES[mixture], latents=latents, **DECODERS[decoder])
     want = [alone(run) for run in given]
     moved = [[run.state.step for run in some] for some in batched.windows(given, images(), PLAN)]
     assert moved == [[step] * len(given) for step in (12, 24, 29)]
@@ -137,6 +144,7 @@ def compare_compiled(mixture):
         assert_same(run.state, own.state)
 
 
+@pytest.mark.slow
 def test_the_step_is_one_graph_that_a_compiler_can_take(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     compare_compiled([full, modified, objective("free_bits")])

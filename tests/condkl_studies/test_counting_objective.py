@@ -66,8 +66,16 @@ def test_each_weight_scales_one_term_for_its_parameters_alone(which):
         close(one, other - 0.75 * less)
 
 
-@pytest.mark.parametrize("estimator", SAMPLED)
-@pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.5, 1.0]], ids=["full", "eq. 9, A at a half"])
+FULL, CUT = [1.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.5, 1.0]  # eq. (9), with A at a half
+
+
+QUICK = [(FULL, "score"), (CUT, "leave_one_out"), (CUT, "learned")]
+SLOW = [(CUT, "score"), (FULL, "leave_one_out"), (FULL, "learned")]
+
+
+@pytest.mark.parametrize(
+    ("weights", "estimator"), [*QUICK, *(pytest.param(*some, marks=pytest.mark.slow) for some in SLOW)]
+)
 def test_one_sample_of_n_is_unbiased_for_every_parameter(estimator, weights):
     model, x, counted = problem(baseline=True, scale_prior=0.5)
     weights = torch.tensor(weights).double()

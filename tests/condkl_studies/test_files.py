@@ -1,13 +1,11 @@
 """Files are whole or as they were before, and the folders are those that the environment names."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from condkl_studies.__main__ import main
 from condkl_studies.cache import cache_folder
 from condkl_studies.files import DataError, data_folder, write_folder, write_json, write_whole
 
@@ -83,11 +81,10 @@ def test_a_folder_that_is_not_there_is_named_as_it_is(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["status", "verify", "export"])
-def test_without_data_the_command_line_says_so_in_one_line(command):
-    ran = subprocess.run(
-        [sys.executable, "-m", "condkl_studies", command],
-        env=os.environ | {"CONDKL_DATA": "/nonexistent"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr.startswith("/nonexistent: no such data folder. Install")
-    assert ran.stderr.count("\n") == 1
+def test_without_data_the_command_line_says_so_in_one_line(command, monkeypatch, capsys):
+    monkeypatch.setenv("CONDKL_DATA", "/nonexistent")
+    assert main([command]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("/nonexistent: no such data folder. Install")
+    assert said.err.count("\n") == 1
