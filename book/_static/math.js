@@ -1,5 +1,5 @@
 // MathJax sets the formulas in the window first, then each that comes near it, and all that are left for a printer.
-MathJax.startup = {
+if (window.MathJax) MathJax.startup = {
   typeset: false,
   async ready() {
     MathJax.startup.defaultReady();

@@ -153,7 +153,7 @@ def _origin(study: str, result: RunResult) -> dict[str, Any]:
     return {
         "study": study,
         "run": config.id,
-        **asdict(config),
+        **{name: value for name, value in asdict(config).items() if value is not None},
         "decoder": config.decoder,
         "method": config.method,
         "epochs": config.steps / plans.EPOCH,
