@@ -2,12 +2,10 @@
 
 import argparse
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,7 @@ from benchmarks.contestants import CONTESTANTS, LIKELIHOODS, Entry
 from benchmarks.problem import WINDOW, Problem, flops_per_step, make_problem
 from benchmarks.workers import WorkerError
 from condkl_studies import products
-from condkl_studies.config import PROTOCOL
 from condkl_studies.files import data_folder, write_json
-from condkl_studies.machine import commit, machine
 
 _COMPARED, _REPEATS = 20, 10  # images and estimates of each, by which the estimates of the likelihood are compared
 IDLE = 0.5  # processes that want a core, the mean over a minute, up to which a machine counts as idle
@@ -56,16 +52,12 @@ def run(entries: dict[str, Entry], problem: Problem, options: argparse.Namespace
     few = replace(problem, batch=problem.batch[:_COMPARED])
     repeated = (few, options.images, options.rounds, _REPEATS, cores)
     estimates = _contest("Likelihoods", estimators, *repeated, trains=False) if estimators else {}
-    here = {"device": "cpu", "cores": str(os.cpu_count()), "python": platform.python_version()}
     wanted = {"condkl", "torch", "numpy", "jaxlib", *(entry.package for entry in entries.values())}
     sizes = ("latents", "hidden", "batch_size", "window", "learning_rate", "likelihood_samples")
     how = products.calls(torch.from_numpy(problem.images), torch.float32)
     return {
         "started": started,
-        "machine": machine() | here,
-        "packages": {package.name: package.version for package in distributions() if package.name in wanted},
-        "commit": commit(),
-        "protocol": PROTOCOL,
+        **report.made_by("cpu", wanted),
         "products": str(how),
         "problem": {name: getattr(problem, name) for name in sizes} | {"flops_per_step": flops_per_step(problem)},
         "settings": {name: getattr(options, name) for name in ("rounds", "steps", "draws", "images")},

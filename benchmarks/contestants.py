@@ -1,5 +1,6 @@
 """Who takes part: names, what each needs, and the classes that are loaded in the workers alone."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -25,6 +26,25 @@ class Contestant(Protocol):
 
         Of who estimates likelihoods, the negative estimates.
         """
+
+
+class Estimator(ABC):
+    """A contestant that estimates likelihoods, of the batch of the problem again and again."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._bits = problem.batch
+
+    def advance(self, images: int) -> None:
+        """Estimate for that many images."""
+        self.estimates(np.resize(self._bits, (images, self._bits.shape[1])))
+
+    def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
+        """The mean over the images `bits` of minus the estimate, that many times."""
+        return np.array([-self.estimates(bits).mean() for _ in range(draws)])
+
+    @abstractmethod
+    def estimates(self, bits: np.ndarray) -> np.ndarray:
+        """Log-likelihoods in nats, shape (n,), of bytes of 0 and 1, shape (n, pixels)."""
 
 
 @dataclass(frozen=True)

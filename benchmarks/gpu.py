@@ -6,14 +6,11 @@ log-likelihoods a second, beside plain PyTorch on the same device.
 """
 
 import argparse
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,7 @@ from benchmarks import batched_report, gpu_checks
 from benchmarks.contest import UnfairError
 from benchmarks.ours import model_of
 from benchmarks.problem import Problem, flops_per_step, make_problem
-from benchmarks.report import record_path
+from benchmarks.report import made_by, record_path
 from benchmarks.torch_steps import Eager, PlainVAE
 from condkl.objectives import full, objective
 from condkl_studies import plans
@@ -36,7 +33,7 @@ from condkl_studies.engine import initial_model
 from condkl_studies.evaluation import iwae_log_likelihood, mean_terms
 from condkl_studies.files import data_folder, write_json
 from condkl_studies.following import hierarchical
-from condkl_studies.machine import commit, compiler_found, machine
+from condkl_studies.machine import compiler_found
 from condkl_studies.randomness import seeded
 from condkl_studies.schedules import TrainingConfig
 from condkl_studies.training import State
@@ -108,10 +105,7 @@ def run(device: torch.device, size: Size, compiled: bool) -> dict[str, Any]:
     ]
     found = {
         "started": started,
-        "machine": machine() | {"device": card, "cores": str(os.cpu_count()), "python": platform.python_version()},
-        "packages": {p.name: p.version for p in distributions() if p.name in ("condkl", "torch", "numpy", "triton")},
-        "commit": commit(),
-        "protocol": PROTOCOL,
+        **made_by(card, ("condkl", "torch", "numpy", "triton")),
         "problem": {"batch_size": problem.batch_size, "flops_per_step": flops_per_step(problem)},
         "settings": asdict(size)
         | {"compiled": compiled, "memory": memory, "float32_products": torch.get_float32_matmul_precision()},

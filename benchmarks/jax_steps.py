@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from benchmarks.contestants import Estimator
 from benchmarks.problem import NETWORKS, Problem, first_parts, layers
 
 _BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8  # Adam's, as in condkl_studies.training
@@ -80,12 +81,13 @@ class JaxScan(JaxStep):
         jax.block_until_ready(self.state)
 
 
-class JaxLikelihood:
+class JaxLikelihood(Estimator):
     """The estimate of `OurLikelihood`: one call an image, a scan over chunks of 1,000 draws."""
 
     def __init__(self, problem: Problem, seed: int) -> None:
+        super().__init__(problem)
         self._weights = jax.tree.map(jnp.array, {name: network(problem, name) for name in NETWORKS})
-        self._key, self._bits, samples = jax.random.key(seed), problem.batch, problem.likelihood_samples
+        self._key, samples = jax.random.key(seed), problem.likelihood_samples
         chunk = math.gcd(samples, 1000)
 
         def estimate(weights: Any, x: Array, key: Array) -> Array:
@@ -95,15 +97,8 @@ class JaxLikelihood:
 
         self._estimate = jax.jit(estimate)
 
-    def advance(self, images: int) -> None:
-        """Estimate for that many images."""
-        self._estimates(np.resize(self._bits, (images, self._bits.shape[1])))
-
-    def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
-        """The mean over the images `bits` of minus the estimate, that many times."""
-        return np.array([-self._estimates(bits).mean() for _ in range(draws)])
-
-    def _estimates(self, bits: np.ndarray) -> np.ndarray:
+    def estimates(self, bits: np.ndarray) -> np.ndarray:
+        """As `Estimator` says."""
         self._key, *keys = jax.random.split(self._key, len(bits) + 1)
         return np.array([self._estimate(self._weights, x, key) for x, key in zip(bits, keys, strict=True)])
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from benchmarks.contestants import Estimator
 from benchmarks.problem import Problem
 from condkl.objectives import full
 from condkl.vae import HierarchicalVAE
@@ -46,23 +47,17 @@ class Ours:
         return np.array([-row["elbo"] for row in state.rows])
 
 
-class OurLikelihood:
+class OurLikelihood(Estimator):
     """`condkl_studies.evaluation.iwae_log_likelihood`."""
 
     def __init__(self, problem: Problem, seed: int, compiled: bool = False) -> None:
+        super().__init__(problem)
         torch.set_num_threads(1)
         self._model, self._draws, self._compiled = model_of(problem), seeded(seed), compiled
-        self._bits, self._samples = problem.batch, problem.likelihood_samples
+        self._samples = problem.likelihood_samples
 
-    def advance(self, images: int) -> None:
-        """Estimate for that many images."""
-        self._estimates(np.resize(self._bits, (images, self._bits.shape[1])))
-
-    def losses(self, bits: np.ndarray, draws: int) -> np.ndarray:
-        """The mean over the images `bits` of minus the estimate, that many times."""
-        return np.array([-self._estimates(bits).mean() for _ in range(draws)])
-
-    def _estimates(self, bits: np.ndarray) -> np.ndarray:
+    def estimates(self, bits: np.ndarray) -> np.ndarray:
+        """As `Estimator` says."""
         x = torch.from_numpy(bits).float()
         return iwae_log_likelihood(self._model, x, self._samples, self._draws, compiled=self._compiled).numpy()
 

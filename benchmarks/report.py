@@ -1,9 +1,12 @@
 """What the laps say: rates, ratios, what was needed, and the record."""
 
 import math
+import os
+import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +14,8 @@ import pandas as pd
 
 from benchmarks.contest import Lap
 from benchmarks.contestants import EAGER, NUMPYRO, OURS, PYRO, SCAN
+from condkl_studies.config import PROTOCOL
+from condkl_studies.machine import commit, machine
 
 NEEDED = {EAGER: 1.7, PYRO: 2.2, NUMPYRO: 1.1, SCAN: 1.05}  # two workers: our rate over theirs, at least
 TOO_BUSY = 0.95  # a worker that had its core for a smaller part of its time was disturbed
@@ -56,6 +61,17 @@ def verdicts(laps: Sequence[Lap]) -> list[Verdict]:
 def record_path(data: Path, processor: str, what: str) -> Path:
     """The file of a record of that kind of machine in the data folder."""
     return data / "bench" / f"{'-'.join(re.findall('[a-z0-9]+', f'{processor} {what}'.lower()))}.json"
+
+
+def made_by(device: str, packages: Collection[str]) -> dict[str, Any]:
+    """What stands behind a record: machine, versions of those packages that are installed, commit and protocol."""
+    here = {"device": device, "cores": str(os.cpu_count()), "python": platform.python_version()}
+    return {
+        "machine": machine() | here,
+        "packages": {package.name: package.version for package in distributions() if package.name in packages},
+        "commit": commit(),
+        "protocol": PROTOCOL,
+    }
 
 
 def disturbed(laps: Sequence[Lap]) -> list[Lap]:

@@ -243,8 +243,7 @@ def _recorded(buffers: Buffers, step: Step, changed: list[Tensor]) -> Callable[[
 
 
 def _check(runs: Sequence[Run], images: Tensor, plan: TrainingConfig) -> None:
-    if len(images) < plan.batch_size:
-        raise ValueError(f"images: expected at least batch_size={plan.batch_size} images, got {len(images)}.")
+    batches.check_enough(images, plan.batch_size)
     kinds = {(run.state.step, *((p.shape, p.dtype, p.device) for p in run.state.model.parameters())) for run in runs}
     if len(kinds) != 1:
         raise ValueError("runs: expected models of one architecture, dtype, device and step. Train each kind alone.")

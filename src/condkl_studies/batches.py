@@ -10,9 +10,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from condkl_studies.data import binarise
-from condkl_studies.randomness import stream
-
-_ORDER, _WINDOW = 0, 1  # what a stream of randomness is for
+from condkl_studies.randomness import ORDER, WINDOW, stream
 
 #: What draws for so many steps of so many images what they need besides the bits, tensors that begin with these sizes.
 Draw = Callable[[tuple[int, int], torch.Generator], Sequence[Tensor]]
@@ -31,11 +29,17 @@ class Places(NamedTuple):
     pixel_starts: Tensor
 
 
+def check_enough(images: Tensor, batch_size: int) -> None:
+    """A ValueError if the images do not fill a batch."""
+    if len(images) < batch_size:
+        raise ValueError(f"images: expected at least batch_size={batch_size} images, got {len(images)}.")
+
+
 def batch_order(n: int, batch_size: int, steps: range, seed: int) -> Tensor:
     """Which of n images are in the batches of those steps, shape (len(steps), batch_size): a new order every epoch."""
     per_epoch = n // batch_size
     orders = {
-        epoch: torch.randperm(n, generator=stream(seed, _ORDER, epoch))[: per_epoch * batch_size].view(per_epoch, -1)
+        epoch: torch.randperm(n, generator=stream(seed, ORDER, epoch))[: per_epoch * batch_size].view(per_epoch, -1)
         for epoch in range(steps.start // per_epoch, (steps.stop - 1) // per_epoch + 1)
     }
     return torch.stack([orders[step // per_epoch][step % per_epoch] for step in steps])
@@ -43,7 +47,7 @@ def batch_order(n: int, batch_size: int, steps: range, seed: int) -> Tensor:
 
 def source(images: Tensor, batch_size: int, steps: range, seed: int) -> tuple[Tensor, torch.Generator]:
     """What a window of steps is drawn by: the order of its images, and a generator on their device."""
-    return batch_order(len(images), batch_size, steps, seed), stream(seed, _WINDOW, steps.start, images.device)
+    return batch_order(len(images), batch_size, steps, seed), stream(seed, WINDOW, steps.start, images.device)
 
 
 def ahead(device: torch.device) -> int:

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from condkl_studies.data.mnist import mnist
-from condkl_studies.randomness import stream
+from condkl_studies.randomness import CANVASES, stream
 
 SIDE, DIGIT = 32, 14  # pixels of a canvas and of a digit on it, in a row or a column
 _SIZES = {"train": 50_000, "validation": 2_000, "test": 5_000}
-_STREAM = 3  # the purpose of the stream of randomness; training has those below it
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Canvases:
 @cache
 def _made(kind: Canvases, split: str) -> tuple[Tensor, Tensor]:
     digits = _halved(mnist(split).images)
-    n, generator = _SIZES[split], stream(kind.most, _STREAM, list(_SIZES).index(split))
+    n, generator = _SIZES[split], stream(kind.most, CANVASES, list(_SIZES).index(split))
     counts = torch.randint(0, kind.most + 1, (n,), generator=generator)
     which = torch.randint(0, len(digits), (n, kind.most), generator=generator)
     corners = _corners(kind, counts, generator)

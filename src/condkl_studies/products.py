@@ -30,7 +30,8 @@ class Calls:
 
 def calls(images: Tensor, dtype: torch.dtype) -> Calls:
     """What is fastest for these images, grey levels as bytes: it depends on them and on the processor alone."""
-    few = images.device.type == "cpu" and dtype == torch.float32 and 0 < float(images.float().mean()) / 255 < _SPARSE
+    on_cpu = images.device.type == "cpu" and dtype == torch.float32
+    few = on_cpu and 0 < int(images.sum()) / images.numel() / 255 < _SPARSE
     return Calls(few, onednn_is_faster(images.device, dtype))
 
 
@@ -63,7 +64,7 @@ def _onednn_product(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def compiler_options(device: torch.device, onednn: bool) -> dict[str, Any]:
-    """Options of `torch.compile` for a function of tensors on that device; `onednn` is as for `FasterCalls`."""
+    """Options of `torch.compile` for a function of tensors on that device; `onednn` is as for `graphs.FasterCalls`."""
     if device.type != "cpu":
         return {"size_asserts": False}
     from condkl_studies.graphs import FasterCalls  # here: it loads the compiler, which takes as long as torch

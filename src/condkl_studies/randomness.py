@@ -7,6 +7,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+# What a stream is for. Numbers stay as they are: with another one, other numbers are drawn.
+# The order of images, what a window draws, gradients, their noise, canvases.
+ORDER, WINDOW, ASIDE, NOISE, CANVASES = range(5)
 _GLOBAL = threading.Lock()  # around torch's global stream
 
 

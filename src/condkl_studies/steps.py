@@ -58,7 +58,7 @@ def adam_rates(plan: TrainingConfig, steps: range, like: Tensor) -> Tensor:
 
 
 def compiled(step: Step, device: torch.device, onednn: bool) -> Step:
-    """The step as one function of generated code; `onednn` is as for `products.FasterCalls`.
+    """The step as one function of generated code; `onednn` is as for `graphs.FasterCalls`.
 
     It has to be called with places always or never.
     """

@@ -21,11 +21,9 @@ from condkl_studies import batches, products, steps
 from condkl_studies.following import Following
 from condkl_studies.models import Trainable
 from condkl_studies.products import Calls
-from condkl_studies.randomness import stream
+from condkl_studies.randomness import ASIDE, NOISE, stream
 from condkl_studies.schedules import TrainingConfig
 from condkl_studies.steps import Step
-
-_ASIDE, _NOISE = 2, 3  # what a stream of randomness is for, beside those of `batches`
 
 
 class NonFiniteLossError(RuntimeError):
@@ -110,8 +108,7 @@ def windows(
             the rounding, and forgets what else this process compiled.
         calls: how a compiled step on the CPU multiplies; None for `fastest_calls`.
     """
-    if len(images) < plan.batch_size:
-        raise ValueError(f"images: expected at least batch_size={plan.batch_size} images, got {len(images)}.")
+    batches.check_enough(images, plan.batch_size)
     images = images.to(state.first[0].device)
     rule = followed if isinstance(followed, Trainable) else Following(followed, plan.phi_rate)
     calls = calls or fastest_calls(rule, state.model, images)
@@ -151,12 +148,12 @@ def add_row(
     device, each = state.first[0].device, [x.to(state.first[0].dtype) for x in last]
     if plan.gradient_batches:
         x = torch.cat(each[-plan.gradient_batches :])
-        row |= rule.pulls(state.model, x, stream(seed, _ASIDE, state.step, device))
+        row |= rule.pulls(state.model, x, stream(seed, ASIDE, state.step, device))
     if plan.noise_batches:
         row |= {"elbo_least": float(log[:, 0].min())}
         if len(each) > 1:  # the last window may be shorter
             some = each[-plan.noise_batches :]
-            row |= rule.noise(state.model, some, stream(seed, _NOISE, state.step, device))
+            row |= rule.noise(state.model, some, stream(seed, NOISE, state.step, device))
     state.rows.append(row)
 
 

@@ -31,6 +31,7 @@ def test_the_scheduled_ways_weigh_their_own_terms_alone_and_end_at_the_full_grad
     ("arguments", "message"),
     [
         (("free_bits",), "objective: expected one of full, modified, .*frozen_count, got 'free_bits'"),
+        (("lambda=0.9+kl_warm_up",), "objective: expected one of full, modified, .*got 'lambda=0.9"),
         (("lambda=2",), "objective: expected lambda=0.7 or the like"),
         (("kl_warm_up",), "until: expected a share of the training for 'kl_warm_up', got None"),
         (("full", 0.5), "until: expected None for 'full', which has no schedule, got 0.5"),

@@ -19,6 +19,13 @@ _SPREAD = 0.3  # the standard deviation of Gaussian pixels
 _LARGEST = 1.0  # the logarithm of the scale is clamped to ± this
 
 
+def known_pixels(pixels: str) -> str:
+    """Those pixels; a ValueError if they are none of `PIXELS`."""
+    if pixels not in PIXELS:
+        raise ValueError(f"pixels: expected one of {', '.join(PIXELS)}, got {pixels!r}.")
+    return pixels
+
+
 @dataclass(frozen=True)
 class Drawn:
     """An object of each of n images: its posterior, its draw, where it lies, and the canvas with it.
@@ -104,11 +111,9 @@ class CountingVAE(nn.Module):
         size: int = DIGIT,
     ) -> None:
         super().__init__()
-        if pixels not in PIXELS:
-            raise ValueError(f"pixels: expected one of {', '.join(PIXELS)}, got {pixels!r}.")
         if scale_prior < 0 or ratio <= 0:
             raise ValueError(f"scale_prior, ratio: expected 0 or more, and above 0, got {scale_prior!r}, {ratio!r}.")
-        self.most, self.what, self.pixels = at_least_one("most", most), at_least_one("what", what), pixels
+        self.most, self.what, self.pixels = at_least_one("most", most), at_least_one("what", what), known_pixels(pixels)
         self.side, self.size, self.where = side, size, 3 if scale_prior else 2
         wide, narrow = hidden
         self.q_n = TanhNet([side**2], wide, most + 1)  # theta

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from condkl._checks import share
-from condkl.objectives import canonical
+from condkl.objectives import Interpolated, canonical, objective
 
 
 class Weights(NamedTuple):
@@ -58,7 +58,7 @@ class Way:
             share("until", self.until)
         elif self.until is not None:
             raise ValueError(f"until: expected None for {self.name!r}, which has no schedule, got {self.until!r}.")
-        elif self.name not in ("full", "modified") and not self.name.startswith("lambda="):
+        elif _fixed(self.name) is None:
             known = ", ".join(["full", "modified", "lambda=0.5 and the like", *SCHEDULED])
             raise ValueError(f"objective: expected one of {known}, got {self.name!r}.")
 
@@ -66,5 +66,13 @@ class Way:
         """The weights when the share `progress` of the training is over."""
         if self.until is not None:
             return SCHEDULED[self.name](min(1.0, progress / self.until))
-        fixed = {"full": 1.0, "modified": 0.0}
-        return Weights(fixed[self.name] if self.name in fixed else float(self.name.removeprefix("lambda=")))
+        return Weights(cast(float, _fixed(self.name)))
+
+
+def _fixed(name: str) -> float | None:
+    """λ of the objective of that name, or None if it is none that has a fixed λ alone."""
+    try:
+        found = objective(name)
+    except ValueError:
+        return None
+    return found.lam if isinstance(found, Interpolated) else None

@@ -5,16 +5,21 @@ names it as its `model`; no study knows a class.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from condkl import _modules
+from condkl_studies.data import binarise_once
+from condkl_studies.randomness import seeded
 
 if TYPE_CHECKING:
     from condkl_studies.config import RunConfig
+
+
+EVALUATION_SEED = 0  # the same binarisation and latents' noise for every run, so that runs compare in pairs
 
 
 class Trainable(ABC):
@@ -87,6 +92,20 @@ class Kind(Trainable):
 
         What is `compiled` is faster and rounds otherwise.
         """
+
+    def likelihoods(
+        self, test: Tensor, device: torch.device, estimate: Callable[[Tensor, int, torch.Generator], Tensor]
+    ) -> dict[str, Tensor]:
+        """`log_likelihood`, what `estimate` gives of some bits, draws and a generator, and `likelihood_image`.
+
+        Those are the numbers of the images of `test`, evenly spaced, that the config asks for; nothing if for none.
+        """
+        if not self.config.likelihood_images:
+            return {}
+        chosen = torch.linspace(0, len(test) - 1, self.config.likelihood_images).round().long()
+        x = binarise_once(test[chosen], EVALUATION_SEED).to(device)
+        found = estimate(x, self.config.likelihood_samples, seeded(EVALUATION_SEED, device))
+        return {"likelihood_image": chosen, "log_likelihood": found}
 
     @abstractmethod
     def pictures(self, model: nn.Module) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -9,18 +10,17 @@ from torch import Tensor, nn
 
 from condkl_studies.canvases import Canvases
 from condkl_studies.counting.measures import Measured, log_likelihood, measured
-from condkl_studies.counting.model import PIXELS, CountingVAE
+from condkl_studies.counting.model import CountingVAE, known_pixels
 from condkl_studies.counting.objective import ESTIMATORS, loss
 from condkl_studies.counting.pulls import theta_record
 from condkl_studies.counting.ways import Way
 from condkl_studies.data import binarise_once, module
-from condkl_studies.models import Kind
+from condkl_studies.models import EVALUATION_SEED, Kind
 from condkl_studies.randomness import seeded
 
 if TYPE_CHECKING:
     from condkl_studies.config import RunConfig
 
-_EVALUATION_SEED = 0
 _VALIDATED, _SHOWN = 1000, 8  # images
 _FINAL_DRAWS = 10  # of the objects, on the test split
 
@@ -43,8 +43,7 @@ class Counting(Kind):
         for name, expected in (("skip", False), ("residual", False), ("noise_batches", 0)):
             if getattr(config, name) != expected:
                 raise ValueError(f"{name}: expected {expected} for a model that counts, got {getattr(config, name)!r}.")
-        if config.pixels not in PIXELS:
-            raise ValueError(f"pixels: expected one of {', '.join(PIXELS)}, got {config.pixels!r}.")
+        known_pixels(config.pixels)
         if not 0 <= config.scale_prior < math.inf:
             raise ValueError(f"scale_prior: expected 0 or more, got {config.scale_prior!r}.")
         if not 0 < config.count_ratio < math.inf:
@@ -125,20 +124,14 @@ class Counting(Kind):
         """
         found = self._measured(model, "test", None, _FINAL_DRAWS)
         scalars = found.scalars()
-        arrays = {
+        likelihoods = partial(log_likelihood, _counting(model))
+        return {
             "test": torch.tensor([scalars[name] for name in ("elbo", "R", "A", "C")], dtype=torch.float64),
             **{f"test_{name}": torch.tensor(value, dtype=torch.float64) for name, value in scalars.items()},
             "calibration": found.calibration(),
             **{f"{name}_by_count": table for name, table in found.by_count().items()},
+            **self.likelihoods(self.canvases.images("test"), found.q.device, likelihoods),
         }
-        if self.config.likelihood_images:
-            test = self.canvases.images("test")
-            chosen = torch.linspace(0, len(test) - 1, self.config.likelihood_images).round().long()
-            generator = _generator(model)
-            x = binarise_once(test[chosen], _EVALUATION_SEED).to(generator.device)
-            arrays["likelihood_image"] = chosen
-            arrays["log_likelihood"] = log_likelihood(_counting(model), x, self.config.likelihood_samples, generator)
-        return arrays
 
     @torch.no_grad()
     def pictures(self, model: nn.Module) -> dict[str, Tensor]:
@@ -149,7 +142,7 @@ class Counting(Kind):
         bytes of shape (8, N, 1024), canvases of the prior.
         """
         counting, generator = _counting(model), _generator(model)
-        x = binarise_once(self.canvases.images("test")[:_SHOWN], _EVALUATION_SEED).to(generator.device)
+        x = binarise_once(self.canvases.images("test")[:_SHOWN], EVALUATION_SEED).to(generator.device)
         counted = counting(x, counting.noise(_SHOWN, generator))
         where = [torch.cat([one.scale[:, None], one.shift], -1) for one in counted.drawn]
         return {
@@ -162,7 +155,7 @@ class Counting(Kind):
     def _measured(self, model: nn.Module, split: str, first: int | None, draws: int = 4) -> Measured:
         """Measures on the first images of a split, with the same bits and noise for every run."""
         generator = _generator(model)
-        x = binarise_once(self.canvases.images(split)[:first], _EVALUATION_SEED).to(generator.device)
+        x = binarise_once(self.canvases.images(split)[:first], EVALUATION_SEED).to(generator.device)
         return measured(_counting(model), x, self.canvases.counts(split)[:first], generator, draws)
 
 
@@ -174,7 +167,7 @@ def _counting(model: nn.Module) -> CountingVAE:
 
 
 def _generator(model: nn.Module) -> torch.Generator:
-    return seeded(_EVALUATION_SEED, next(model.parameters()).device)
+    return seeded(EVALUATION_SEED, next(model.parameters()).device)
 
 
 def _bytes(white: Tensor) -> Tensor:
