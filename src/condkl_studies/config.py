@@ -173,10 +173,13 @@ class RunConfig:
     def method(self) -> str:
         """How the run is trained, that is its objective, as "kl_warm_up until 0.3", and what is not usual of the rest.
 
-        The estimator, if the sum over n is not exact, and phi's rate, if it is not 1, as "full, phi x5".
+        The estimator, if the sum over n is not exact, "encoder at its prior" if it starts there, and phi's rate, if it
+        is not 1, as "full, phi x5".
         """
         estimator = [] if self.estimator == "exact" else [self.estimator]
-        return ", ".join([self._followed, *estimator, *([] if self.phi_rate == 1 else [f"phi x{self.phi_rate:g}"])])
+        start = ["encoder at its prior"] if self.encoder_at_prior else []
+        faster = [] if self.phi_rate == 1 else [f"phi x{self.phi_rate:g}"]
+        return ", ".join([self._followed, *estimator, *start, *faster])
 
     @property
     def label(self) -> str:

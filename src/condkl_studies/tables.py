@@ -92,6 +92,18 @@ def chosen_rates(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
     return {name: (float(rates[name, False]), float(rates[name, True])) for name in rates.index.unique(0)}
 
 
+def chosen_shares(table: pd.DataFrame) -> dict[str, float]:
+    """By objective, the share `until` of the highest mean validation ELBO at the end, over all starts and seeds.
+
+    Example:
+        >>> runs = {"objective": "kl_warm_up", "until": [0.25, 0.25, 0.5, 0.5], "val_elbo": [-80.0, -90.0, -84.0, -85.0]}
+        >>> chosen_shares(pd.DataFrame(runs))
+        {'kl_warm_up': 0.5}
+    """
+    means = table.groupby(["objective", "until"], sort=False)["val_elbo"].mean()
+    return {str(name): float(each.idxmax()[1]) for name, each in means.groupby("objective", sort=False)}
+
+
 @cache
 def true_evidence() -> pd.DataFrame:
     """Mean log evidence of the models that made the data of `controlled`, in nats, by quadrature on the test images.

@@ -4,6 +4,7 @@ import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
+import counted_world
 import pandas as pd
 import pytest
 import worlds
@@ -86,6 +87,7 @@ BREAKS = {
     39: ("fashion", {"decoder": "one layer"}, "log_likelihood", -93.5),
     40: ("fashion", {"method": "kl_warm_up", "decoder": SKIP}, "elbo", -94.9),
     **worlds.BREAKS,
+    **counted_world.BREAKS,
 }
 
 
@@ -115,8 +117,9 @@ def curves(study):
 
 
 def table(name):
-    if name in worlds.names():
-        return worlds.table(name)
+    for world in (worlds, counted_world):
+        if name in world.names():
+            return world.table(name)
     if name == "evidence":
         return pd.DataFrame({"all": -24.4}, index=["tight", "loose", "crossed"])
     return curves(name.removesuffix("_curves")) if name.endswith("_curves") else frame(name)
@@ -156,7 +159,7 @@ def test_it_fails_where_one_thing_is_not_as_predicted(number):
     assert found.held is False, found.evidence
 
 
-@pytest.mark.parametrize(("number", "name", "settings", "column", "value"), worlds.PARTS)
+@pytest.mark.parametrize(("number", "name", "settings", "column", "value"), [*worlds.PARTS, *counted_world.PARTS])
 def test_it_fails_in_each_of_its_parts(number, name, settings, column, value):
     one = ALL[number]
     read = {reads: table(reads) for reads in one.reads}
