@@ -96,8 +96,8 @@ def chosen_shares(table: pd.DataFrame) -> dict[str, float]:
     """By objective, the share `until` of the highest mean validation ELBO at the end, over all starts and seeds.
 
     Example:
-        >>> runs = {"objective": "kl_warm_up", "until": [0.25, 0.25, 0.5, 0.5], "val_elbo": [-80.0, -90.0, -84.0, -85.0]}
-        >>> chosen_shares(pd.DataFrame(runs))
+        >>> until, elbo = [0.25, 0.25, 0.5, 0.5], [-80.0, -90.0, -84.0, -85.0]
+        >>> chosen_shares(pd.DataFrame({"objective": "kl_warm_up", "until": until, "val_elbo": elbo}))
         {'kl_warm_up': 0.5}
     """
     means = table.groupby(["objective", "until"], sort=False)["val_elbo"].mean()

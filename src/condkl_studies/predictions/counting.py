@@ -9,7 +9,7 @@ from condkl_studies.plans.counting_controls import DOSES, RATIO
 from condkl_studies.predictions import Judged, each, span, written
 from condkl_studies.results import interval, where
 
-predicts = written("29 November 2026")
+predicts = written("29 November 2026", "f3e5a78")
 #: The three starts of `counting`: the usual one, and those far from the prior with Bernoulli and with Gaussian pixels.
 USUAL, FAR, BLIND = (
     {"scale_prior": 0.0, "pixels": "bernoulli"},
