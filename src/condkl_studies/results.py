@@ -85,7 +85,7 @@ def curves(*runs: Runs) -> pd.DataFrame:
     tables = []
     for study, one in _results(runs):
         origin = {name: [value] * len(one.metrics) for name, value in _origin(study, one).items()}
-        tables.append(one.metrics.assign(**origin, epoch=one.metrics["step"] / plans.EPOCH))
+        tables.append(one.metrics.assign(**origin, epoch=one.metrics["step"] / plans.epoch(one.config)))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -156,7 +156,7 @@ def _origin(study: str, result: RunResult) -> dict[str, Any]:
         **{name: value for name, value in asdict(config).items() if value is not None},
         "decoder": config.decoder,
         "method": config.method,
-        "epochs": config.steps / plans.EPOCH,
+        "epochs": config.steps / plans.epoch(config),
         "hours": result.seconds / 3600,
         **{name: provenance["machine"][name] for name in ("processor", "device")},
         **{name: provenance[name] for name in ("commit", "finished")},

@@ -6,10 +6,26 @@ from dataclasses import dataclass
 
 from condkl._checks import at_least_one
 
-#: The learning rate as a share of the one at the start, by the share of the training that is over.
+
+def _in_stages(count: int) -> Callable[[float], float]:
+    """Stage i = 0, 1, … of so many lasts 3^i epochs at 10^(-i/7) of the rate: Burda, Grosse & Salakhutdinov (2015)."""
+    ends = [(3 ** (stage + 1) - 1) // 2 for stage in range(count)]  # in epochs: 1, 4, 13, 40, 121, 364, 1,093, 3,280
+
+    def share(progress: float) -> float:
+        over = round(progress * ends[-1], 6)  # a step of the longest is 1e-4 epochs, what rounding adds 1e-12
+        return float(10 ** (-sum(over >= end for end in ends[:-1]) / 7))
+
+    return share
+
+
+#: The learning rate as a share of the one at the start, by the share of the training that is over. Those in stages are
+#: the published protocol, eight, and its first six and seven, which are a ninth and a third as long.
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,
     "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
+    "six_stages": _in_stages(6),
+    "seven_stages": _in_stages(7),
+    "eight_stages": _in_stages(8),
 }
 
 

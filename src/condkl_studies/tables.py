@@ -100,8 +100,9 @@ def chosen_shares(table: pd.DataFrame) -> dict[str, float]:
         >>> chosen_shares(pd.DataFrame({"objective": "kl_warm_up", "until": until, "val_elbo": elbo}))
         {'kl_warm_up': 0.5}
     """
-    means = table.groupby(["objective", "until"], sort=False)["val_elbo"].mean()
-    return {str(name): float(each.idxmax()[1]) for name, each in means.groupby("objective", sort=False)}
+    means = table.groupby(["objective", "until"], sort=False)["val_elbo"].mean().reset_index()
+    best = means.loc[means.groupby("objective", sort=False)["val_elbo"].idxmax()]
+    return {str(name): float(until) for name, until in zip(best["objective"], best["until"], strict=True)}
 
 
 @cache

@@ -43,6 +43,8 @@ BREAKS = {
         50.0,
     ),
     64: ("counting_estimators", {"objective": "full", "estimator": "score", **USUAL}, "test_elbo", -81.0),
+    65: ("stability_counting", {"objective": "modified", "learning_rate": 2e-3, "seed": 1}, "diverged_at", 9.0),
+    66: ("stability_counting_curves", {"objective": "modified", "learning_rate": 1e-3}, "pull_modified", 2.0),
 }
 # And what makes them fail in another of their parts.
 PARTS = [
@@ -60,8 +62,11 @@ PARTS = [
     (62, "counting_controls", {"objective": "modified", "data": "four_digits", **USUAL}, "test_elbo", -70.0),
     (63, "counting_estimators_curves", {"objective": "full", "estimator": "score"}, "noise_n_modified", 120.0),
     (64, "counting_estimators", {"objective": "modified", "estimator": "exact", **USUAL}, "test_elbo", -99.0),
+    (65, "stability_counting", {"objective": "modified"}, "diverged_at", None),
+    (65, "stability_counting_curves", {"objective": "full", "learning_rate": 1e-3, "seed": 4}, "elbo", -800.0),
 ]
-NAMES = ("counting", "counting_controls", "counting_estimators")
+NAMES = ("counting", "counting_controls", "counting_estimators", "stability_counting")
+FIRST_BROKEN = 8e-3
 
 
 def table(name):
@@ -95,6 +100,7 @@ def ends(study):
         })  # fmt: skip
     table = pd.DataFrame(rows)
     table[["test_n", "test_elbo", "test_best_elbo"]] += 1e-3 * table[["seed"]].to_numpy()
+    table["diverged_at"] = 1e5 * table.learning_rate.where(table.learning_rate >= FIRST_BROKEN)
     return table.drop(columns="way")
 
 
@@ -103,7 +109,8 @@ def curves(study):
     table = ends(study)
     table = table.assign(**{f"val_{name}": table[f"test_{name}"] for name in ("n", "n_true", "right", "blank", "elbo")})
     table = pd.concat([table.assign(step=step) for step in STEPS], ignore_index=True)
-    return table.assign(noise_n_full=100.0, noise_n_modified=80.0, noise_image_full=20.0)
+    noise = {"noise_n_full": 100.0, "noise_n_modified": 80.0, "noise_image_full": 20.0}
+    return table.assign(elbo=-120.0, pull_full=1.0, pull_modified=0.8, **noise)
 
 
 def _controlled(one, way, seen):

@@ -65,6 +65,14 @@ def test_training_and_validation_are_the_two_parts_of_the_training_file(real):
     assert real["train"].labels.numpy().tobytes() + real["validation"].labels.numpy().tobytes() == labels
 
 
+def test_all_of_mnist_is_the_training_file_and_what_is_called_validation_is_part_of_it(real):
+    raw = gzip.decompress((data_folder() / "mnist" / NAMES[0]).read_bytes())
+    whole = data.load("mnist_whole", "train")
+    assert whole.numpy().tobytes() == raw[16:]
+    assert torch.equal(data.load("mnist_whole", "validation"), whole[50_000:])
+    assert torch.equal(data.load("mnist_whole", "test"), real["test"].images)
+
+
 def test_the_test_split_is_the_test_file(real):
     raw = gzip.decompress((data_folder() / "mnist" / NAMES[2]).read_bytes())
     assert real["test"].images.numpy().tobytes() == raw[16:]

@@ -14,6 +14,7 @@ from condkl import _modules
 from condkl_studies.config import RunConfig
 
 EPOCH = 500  # steps: 50,000 images in batches of 100
+_TRAINED = {"mnist_whole": 60_000}  # images to train on, where they are not 50,000
 DECODERS = (False, True)  # p(x|u), p(x|u,v): whether they skip u
 
 # The schedule of the studies, as the study `tuning` chose it on the validation split for the full gradient.
@@ -49,6 +50,11 @@ class Study:
     def steps(self) -> int:
         """Steps of training in all runs."""
         return sum(config.steps for config in self.configs)
+
+
+def epoch(config: RunConfig) -> int:
+    """Steps of an epoch."""
+    return _TRAINED.get(config.data, 50_000) // config.batch_size
 
 
 def grid(base: RunConfig, **values: Iterable[Any]) -> tuple[RunConfig, ...]:
