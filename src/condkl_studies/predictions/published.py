@@ -5,7 +5,7 @@ from pandas import DataFrame
 from condkl_studies.predictions import Judged, each, written
 from condkl_studies.results import PUBLISHED, where
 
-predicts = written("29 November 2026")
+predicts = written("29 November 2026", "983fdf0")
 STAGES = ("six_stages", "seven_stages")
 
 

@@ -8,7 +8,7 @@ from condkl_studies.plans.stability_counting import RATES
 from condkl_studies.predictions import Judged, span, written
 from condkl_studies.results import where
 
-predicts = written("29 November 2026")
+predicts = written("29 November 2026", "983fdf0")
 GUESSING = -1024 * math.log(2)  # nats: an even chance for each of 32 × 32 pixels
 EARLY = 1000  # steps
 
