@@ -1,8 +1,12 @@
+from . import clusters as clusters
+from . import discrete as discrete
 from . import divergence as divergence
 from . import dynamics as dynamics
 from . import gradients as gradients
 from . import hierarchical as hierarchical
+from . import learned as learned
 from . import linear as linear
+from . import noise as noise
 from . import objectives as objectives
 from . import vae as vae
 from .divergence import KLChain as KLChain
