@@ -58,14 +58,26 @@ def model_field(F: Tensor, W: Tensor, beta: float, sigma2: float, S: Tensor, lam
 
 
 def upper_kl(F: Tensor, W: Tensor, beta: float, sigma2: float, S: Tensor, lam: float) -> Tensor:
-    """A = E_x KL[q_λ(v|x) || p(v)] in nats, shape (); arguments as for `model_field`."""
+    """A = E_x KL[q_λ(v|x) || p(v)] in nats, shape (); arguments and errors as for `model_field`.
+
+    Example:
+        >>> one = torch.ones(1, 1)
+        >>> round(upper_kl(one, one, 0.5, 0.5, 2 * one, lam=1.0).item(), 4)  # ½ log(1 + g²/D)
+        0.3466
+    """
     F, W, S, log_beta = _model(F, W, beta, sigma2, S)
     K, V = _posterior(*_given_v(F, W, log_beta, sigma2), sigma2, lam)
     return (torch.trace(K @ S @ K.mT + V) - len(V) - torch.logdet(V)) / 2
 
 
 def log_evidence(F: Tensor, W: Tensor, beta: float, sigma2: float, S: Tensor) -> Tensor:
-    """E_x log p(x) = -½ log det 2πT - ½ tr(T⁻¹S) in nats, T = σ²I + W(βI + FFᵀ)Wᵀ; arguments as for `model_field`."""
+    """E_x log p(x) = -½ log det 2πT - ½ tr(T⁻¹S) in nats, T = σ²I + W(βI + FFᵀ)Wᵀ; else as for `model_field`.
+
+    Example:
+        >>> one = torch.ones(1, 1)
+        >>> round(log_evidence(one, one, 0.5, 0.5, 2 * one).item(), 4)
+        -1.7655
+    """
     F, W, S, log_beta = _model(F, W, beta, sigma2, S)
     G, D = _given_v(F, W, log_beta, sigma2)
     T = D + G @ G.mT
