@@ -29,7 +29,7 @@ FAR = replace(COUNTING, scale_prior=0.1)
 #: The same with Gaussian pixels, under which the first objects gain nothing.
 BLIND = replace(FAR, pixels="gaussian")
 #: The share of the training at which each schedule ends, which `tables.chosen_shares` finds in `counting_tuning`.
-UNTIL = {"modified_start": 0.25, "lambda_warm_up": 0.5, "kl_warm_up": 0.25, "conditional_warm_up": 0.25}
+UNTIL = {"modified_start": 0.5, "lambda_warm_up": 0.25, "kl_warm_up": 0.5, "conditional_warm_up": 0.5}
 #: Every way of training, as settings; `frozen_count` holds q(n|x) at p(n) for a quarter.
 WAYS: dict[str, dict[str, Any]] = {
     **{name: {"objective": name} for name in ("full", "modified", "lambda=0.5")},

@@ -12,5 +12,4 @@ STUDY = Study(
     "The choice of the share of the training at which each schedule of `counting` ends, one for all its starts, on the "
     "validation images.",
     tuple(one for start in TUNED for one in grid(start, seed=(102, 103), objective=UNTIL, until=SHARES)),
-    open=True,
 )
