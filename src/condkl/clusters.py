@@ -57,7 +57,7 @@ def loading(separation: float, lam: float, sigma2: float, spread: float = 1.0, s
 def worth(g: float, separation: float, spread: float = 1.0) -> float:
     """By how much E_x log p(x) at loading g and D = m² + s² - g² is above that of the best Gaussian, in nats.
 
-    At g = m it is what a layer can be worth: log 2 where the clusters are far apart.
+    At g = m it is what a layer can be worth: ½ log(1 + m²/s²) - log 2 where the clusters are far apart.
 
     Example:
         >>> [round(worth(m, m), 3) for m in (1.0, 2.0, 4.0)]

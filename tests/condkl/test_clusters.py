@@ -55,6 +55,10 @@ def test_the_worth_is_the_gap_between_two_evidences(separation):
     assert worth(0.0, separation) == pytest.approx(0.0, abs=1e-9)
 
 
+def test_far_apart_it_is_the_gap_of_two_entropies():
+    assert worth(9.0, 9.0) == pytest.approx(math.log(82) / 2 - math.log(2), abs=1e-9)
+
+
 @pytest.mark.parametrize("start", [0.01, 0.5, 1.9])
 def test_the_full_gradient_finds_the_clusters_from_any_start(start):
     assert loading(2.0, 1.0, SIGMA2, start=start) == pytest.approx(2.0, abs=1e-6)
