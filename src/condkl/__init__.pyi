@@ -8,6 +8,7 @@ from . import learned as learned
 from . import linear as linear
 from . import noise as noise
 from . import objectives as objectives
+from . import switch as switch
 from . import vae as vae
 from .divergence import KLChain as KLChain
 from .divergence import conditional_kl_at as conditional_kl_at
@@ -52,8 +53,7 @@ from .objectives import (
 from .objectives import (
     objective as objective,
 )
-from .objectives import (
-    scale_gradient as scale_gradient,
-)
+from .switch import conditional_kl as conditional_kl
+from .switch import scale_gradient as scale_gradient
 from .vae import HierarchicalVAE as HierarchicalVAE
 from .vae import Terms as Terms
