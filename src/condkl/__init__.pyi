@@ -2,6 +2,7 @@ from . import clusters as clusters
 from . import discrete as discrete
 from . import divergence as divergence
 from . import dynamics as dynamics
+from . import evaluation as evaluation
 from . import gradients as gradients
 from . import hierarchical as hierarchical
 from . import learned as learned
@@ -13,6 +14,8 @@ from . import vae as vae
 from .divergence import KLChain as KLChain
 from .divergence import conditional_kl_at as conditional_kl_at
 from .divergence import kl_chain as kl_chain
+from .evaluation import active_units as active_units
+from .evaluation import iwae_log_likelihood as iwae_log_likelihood
 from .gradients import (
     Field as Field,
 )

@@ -43,6 +43,22 @@ def fractions(name: str, value: Number) -> Tensor:
     return tensor
 
 
+def bits(name: str, value: Tensor) -> Tensor:
+    """Return `value`, a tensor of 0 and 1; one whose numbers cannot be read passes, as in a compiled function."""
+    if torch.compiler.is_compiling():
+        return value
+    try:
+        fine = bool(((value == 0) | (value == 1)).all())
+    except RuntimeError:  # there are none on the device "meta", and many at once under vmap
+        return value
+    if not fine:
+        raise ValueError(
+            f"{name}: expected bits, numbers 0 and 1, got others, from {value.min():g} to {value.max():g}. "
+            "Binarise grey levels, as condkl_studies.data.binarise does."
+        )
+    return value
+
+
 def unit_interval(name: str, value: float) -> float:
     """Return `value`, one number in [0, 1]."""
     if not (_is_real(value) and 0 <= value <= 1):

@@ -50,7 +50,10 @@ class Objective(ABC):
         `x`, `generator` and `noise` are as `HierarchicalVAE.forward` takes them; `weight` is the scheduled number, a
         tensor without dimensions; None stands for its value at the end.
         """
-        return self.follow(model, x, model.noise(x, generator) if noise is None else noise, weight)
+        if noise is None:
+            model.check_images(x)
+            noise = model.noise(x, generator)
+        return self.follow(model, x, noise, weight)
 
     @abstractmethod
     def follow(self, model: HierarchicalVAE, x: Tensor, noise: Tensors, weight: Tensor | None) -> Terms:
