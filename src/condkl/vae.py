@@ -183,7 +183,7 @@ class HierarchicalVAE(nn.Module):
         self.latents = tuple(at_least_one("latents", n) for n in latents)
         if not self.latents:
             raise ValueError("latents: expected at least one width, got none. Pass e.g. (50, 100).")
-        widths = (hidden, hidden) if isinstance(hidden, int) else tuple(hidden)
+        widths = tuple(hidden) if isinstance(hidden, Sequence) else (hidden, hidden)
         if len(widths) != 2:
             raise ValueError(f"hidden: expected one or two widths, got {widths!r}. Pass e.g. (200, 100).")
         wide, narrow = (at_least_one("hidden", n) for n in widths)
