@@ -22,7 +22,7 @@ from condkl_studies.cache import Cache
 from condkl_studies.config import PROTOCOL
 from condkl_studies.engine import initial_model
 from condkl_studies.schedule import Outcome
-from condkl_studies.training import State
+from condkl_studies.state import State
 
 SPARE = [replace(TINY, seed=seed) for seed in (20, 21)]
 

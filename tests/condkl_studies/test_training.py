@@ -18,7 +18,8 @@ from condkl.vae import HierarchicalVAE, Terms
 from condkl_studies.data import binarise
 from condkl_studies.following import noise_record, summary
 from condkl_studies.schedules import TrainingConfig
-from condkl_studies.training import NonFiniteLossError, State, fit, windows
+from condkl_studies.state import State
+from condkl_studies.training import NonFiniteLossError, fit, windows
 
 OBJECTIVES = {name: objective(name) for name in [*names(), "lambda=0.5"]}
 PIXELS = 16

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from condkl._checks import at_least_one
+from condkl._checks import at_least_one, bits
 from condkl.evaluation import log_mean_weight
 from condkl_studies.counting.model import CountingVAE
 
@@ -94,6 +94,7 @@ def measured(
 ) -> Measured:
     """The terms of the bits x, (n, pixels), with their true `counts`, by means over `draws` draws of the objects."""
     at_least_one("draws", draws)
+    bits("x", x)
     parts = []
     for part in x.split(at_least_one("chunk", chunk)):
         passes = [model(part, model.noise(len(part), generator)) for _ in range(draws)]
@@ -113,6 +114,7 @@ def log_likelihood(
     once. The weights are added up in float64; the result is in nats, shape (n,), for Gaussian pixels as
     `CountingVAE.log_likelihood` has it. Source: Burda, Grosse & Salakhutdinov (2015).
     """
+    bits("x", x)
 
     def estimate(image: Tensor) -> Tensor:
         at_each_n = log_mean_weight(lambda k: _log_weights(model, image.expand(k, -1), generator), samples, chunk)
