@@ -1,10 +1,9 @@
-"""A VAE with two layers in plain PyTorch, trained and measured with condkl: `python examples/two_layer_vae.py`."""
+"""A VAE with two layers in plain PyTorch, trained and measured with condkl."""
 
 import torch
+from condkl import active_units, conditional_kl, iwae_log_likelihood
 from torch import nn
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
-
-from condkl import active_units, conditional_kl, iwae_log_likelihood
 
 SIDE, V, U = 8, 2, 4  # images of 8 x 8 bits, two units v and four units u
 
@@ -12,11 +11,13 @@ SIDE, V, U = 8, 2, 4  # images of 8 x 8 bits, two units v and four units u
 def crosses(n):
     row, column = torch.randint(SIDE, (2, n, 1, 1))
     at = torch.arange(SIDE)
-    return torch.bernoulli(torch.where((at[:, None] == row) | (at == column), 0.95, 0.05)).flatten(1)
+    bright = (at[:, None] == row) | (at == column)
+    return torch.bernoulli(torch.where(bright, 0.95, 0.05)).flatten(1)
 
 
 def net(inputs, outputs):
-    return nn.Sequential(nn.Linear(inputs, 64), nn.Tanh(), nn.Linear(64, outputs))
+    hidden = nn.Linear(inputs, 64)
+    return nn.Sequential(hidden, nn.Tanh(), nn.Linear(64, outputs))
 
 
 def normal(output):
@@ -26,25 +27,38 @@ def normal(output):
 
 def main(steps=3000, weight=1.0):  # λ: 1 is the full gradient, 0 is eq. (9)
     torch.manual_seed(0)
-    to_v, to_u, from_v, from_u = net(SIDE**2, 2 * V), net(SIDE**2 + V, 2 * U), net(V, 2 * U), net(U, SIDE**2)
+    sizes = [(SIDE**2, 2 * V), (SIDE**2 + V, 2 * U), (V, 2 * U), (U, SIDE**2)]
+    nets = nn.ModuleList(net(*size) for size in sizes)
+    adam = torch.optim.Adam(nets.parameters(), lr=3e-3)
     p_v = Independent(Normal(torch.zeros(V), 1.0), 1)
+    p = [p_v, lambda v: normal(nets[2](v))]  # the layers from the top
 
-    def model(x):  # the layers of q and p from the top, and the likelihood
-        q = [normal(to_v(x)), lambda v: normal(to_u(torch.cat([x, v], -1)))]
-        return q, [p_v, lambda v: normal(from_v(v))], lambda v, u: Independent(Bernoulli(logits=from_u(u)), 1)
+    def q(x):
+        return [
+            normal(nets[0](x)),
+            lambda v: normal(nets[1](torch.cat([x, v], -1))),
+        ]
 
-    adam = torch.optim.Adam([p for part in (to_v, to_u, from_v, from_u) for p in part.parameters()], lr=3e-3)
+    def p_x(v, u):
+        return Independent(Bernoulli(logits=nets[3](u)), 1)
+
     for _ in range(steps):
-        q, p, p_x = model(x := crosses(100))
-        u = q[1](v := q[0].rsample()).rsample()
-        elbo = p_x(v, u).log_prob(x) - kl_divergence(q[0], p[0]) - conditional_kl(q[1], p[1], v, weight)
+        x = crosses(100)
+        q_v, q_u = q(x)
+        v = q_v.rsample()
+        R = p_x(v, q_u(v).rsample()).log_prob(x)
+        C = conditional_kl(q_u, p[1], v, weight)
+        elbo = (R - kl_divergence(q_v, p_v) - C).mean()
         adam.zero_grad()
-        (-elbo.mean()).backward()
+        (-elbo).backward()
         adam.step()
-    q, p, p_x = model(x := crosses(500))
-    units = [int(layer.sum()) for layer in active_units(q)]
-    return elbo.mean().item(), iwae_log_likelihood(q, p, p_x, samples=100, x=x).mean().item(), units
+    x = crosses(500)
+    log_px = iwae_log_likelihood(q(x), p, p_x, samples=100, x=x).mean()
+    active = [int(layer.sum()) for layer in active_units(q(x))]
+    return elbo.item(), log_px.item(), active
 
 
 if __name__ == "__main__":
-    print("ELBO {:.1f}, log-likelihood {:.1f} nats; active units of v and u: {}".format(*main()))
+    elbo, log_px, active = main()
+    print(f"ELBO {elbo:.1f}, log-likelihood {log_px:.1f} nats")
+    print(f"active units of v and u: {active}")
