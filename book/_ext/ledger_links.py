@@ -54,6 +54,8 @@ LINKS = {
     "chain rule, L layers": "prop-chain-rule-layers vae.Terms",
     "λ once per conditional KL": "prop-once objectives.scale_gradient objectives.Interpolated",
     "tilted posterior, L layers": "prop-tilted-chain",
+    "tilted posterior, skips and time": "prop-tilted-skips",
+    "KL balancing": "prop-balancing",
     "chain noise": "prop-chain-noise linear.chain_noise",
     "bias along a chain": "prop-chain-bias linear.chain_noise",
     "bar by layer": "prop-chain-collapse linear.chain_noise",
