@@ -25,6 +25,7 @@ LINKS = {
     "9": "gradients.modified_gradient objectives.Interpolated",
     "9, Jacobian": "04_modified_field#not-a-gradient dynamics.jacobian",
     "9, rate of the KL": "04_modified_field#how-the-kl-changes gradients.interpolated_gradient",
+    "9, bias against variance": "prop-noise noise.steady_excess noise.best_weight",
     "9, Lyapunov function": "prop-lyapunov dynamics.flow",
     "9, shared optimum": "prop-shared dynamics.fixed_point",
     "9, local rate": "prop-local dynamics.jacobian",
