@@ -50,6 +50,7 @@ LINKS = {
     "dead units are saddles": "prop-saddle",
     "learned decoder": "prop-learned learned.model_field learned.log_evidence learned.upper_kl",
     "learned decoder, time near λ = 1": "prop-learned learned.valley_time",
+    "local dynamics of a VAE": "prop-dynamics",
     "two clusters": "prop-clusters clusters.loading clusters.worth",
     "with a direct path": "prop-skip",
     "chain rule, L layers": "prop-chain-rule-layers vae.Terms",
