@@ -8,9 +8,21 @@ from typing import Literal
 import torch
 from scipy import stats
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, Normal
+from torch.distributions import (
+    Bernoulli,
+    Beta,
+    Categorical,
+    Dirichlet,
+    Distribution,
+    Gamma,
+    Independent,
+    Normal,
+    OneHotCategorical,
+    TransformedDistribution,
+)
 
-from condkl._checks import at_least_one, unit_interval
+from condkl._checks import at_least_one, flat, seeded, unit_interval
+from condkl._support import moved_edge
 from condkl.divergence import Conditional, conditional_kl_at, kl_chain, randomness_from
 from condkl.vae import HierarchicalVAE
 
@@ -106,9 +118,9 @@ def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: f
         tensor([1.5000])
     """
     unit_interval("lam", lam)
-    again = theta.requires_grad or phi.requires_grad
+    again = flat("theta", theta).requires_grad or flat("phi", phi).requires_grad
     with torch.enable_grad():  # also for callers that follow the field without a gradient of their own
-        theta, phi = _leaf("theta", theta), _leaf("phi", phi)
+        theta, phi = _leaf(theta), _leaf(phi)
         q_v = problem.q_v(theta)
         if not isinstance(q_v, Categorical | Normal):
             raise ValueError(
@@ -117,7 +129,10 @@ def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: f
             )
         # Not "auto", which may fall back on samples: they carry no gradient.
         method: Literal["exact", "quadrature"] = "exact" if isinstance(q_v, Categorical) else "quadrature"
-        kl = kl_chain(q_v, problem.q_u_given_v(phi), problem.p_v, problem.p_u_given_v, method=method)
+        q_u = problem.q_u_given_v(phi)
+        kl = kl_chain(
+            q_v, lambda v: _low_logits(q_u(v)), problem.p_v, lambda v: _low_logits(problem.p_u_given_v(v)), method=method
+        )
         # A does not depend on phi. C does on both, and theta's part of it is the one that λ weighs.
         (grad_A,) = _grad(kl.marginal, [theta], again)
         theta_C, phi_C = _grad(kl.conditional, [theta, phi], again)
@@ -131,8 +146,9 @@ def score_function(
 
     With the leave-one-out baseline, c(v_i) is lowered by the mean of the *other* c(v_j). That mean is independent of
     v_i, and the score has mean zero, so no bias arises. Arguments are as for `full_gradient`, but q(v) may be any
-    distribution; `samples` is n, how many v are drawn. A ValueError says that the baseline is unknown, or asked for
-    with a single sample.
+    distribution whose support does not depend on theta; `samples` is n, how many v are drawn. A ValueError says that
+    theta moves an edge of the support at which the density does not vanish, as in Uniform(0, theta): eq. (8) does not
+    hold there. Or it says that the baseline is unknown, or asked for with a single sample.
 
     Source:
         Mohamed, Rosca, Figurnov & Mnih (2020), section 4; the baseline is that of Kool, van Hoof & Welling (2019).
@@ -148,14 +164,22 @@ def score_function(
         raise ValueError(f"baseline: expected None or 'leave_one_out', got {baseline!r}.")
     if at_least_one("samples", samples) == 1 and baseline:
         raise ValueError("samples: expected at least 2 with a leave-one-out baseline, got 1.")
-    theta, phi = _leaf("theta", theta).detach(), _leaf("phi", phi).detach()
+    theta, phi = flat("theta", theta).detach(), flat("phi", phi).detach()
     # Eq. (8) takes no derivative of v or of c(v): c only weighs the score.
-    with torch.no_grad(), randomness_from(generator):
-        v = problem.q_v(theta).sample(torch.Size([samples]))
+    with torch.no_grad(), randomness_from(seeded("generator", generator)):
+        q_v = _one(problem.q_v(theta))
+        v = q_v.sample(torch.Size([samples]))
+        edge = moved_edge(problem.q_v, theta)
+        if edge is not None:
+            way_out = "Use pathwise." if q_v.has_rsample else "Choose parameters that leave the support as it is."
+            raise ValueError(
+                f"problem.q_v: expected a support that theta does not move, got {type(q_v).__name__} with an edge at "
+                f"{edge:g} that moves: the score of eq. (8) misses what flows over it. {way_out}"
+            )
         c = conditional_kl_at(problem.q_u_given_v(phi), problem.p_u_given_v, v)
     if baseline:  # (sum - c_i)/(n - 1) is the mean of the others
         c = c - (c.sum() - c) / (samples - 1)
-    score = _directional_derivatives(lambda parameters: problem.q_v(parameters).log_prob(v), theta)
+    score = derivatives_of_each(lambda parameters: problem.q_v(parameters).log_prob(v), theta)
     return Estimate(c.unsqueeze(-1) * score)
 
 
@@ -175,21 +199,26 @@ def pathwise(problem: KLProblem, theta: Tensor, phi: Tensor, samples: int, gener
         True
     """
     at_least_one("samples", samples)
-    theta, phi = _leaf("theta", theta).detach(), _leaf("phi", phi).detach()
-    q_v = problem.q_v(theta)
+    theta, phi = flat("theta", theta).detach(), flat("phi", phi).detach()
+    q_v = _one(problem.q_v(theta))
     if not q_v.has_rsample:
         raise ValueError(
             f"problem.q_v: expected a distribution with rsample, got {type(q_v).__name__}. "
-            "A discrete v does not move continuously with theta: use score_function."
+            "Without it v does not move continuously with theta: use score_function."
         )
-    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
     def c(parameters: Tensor) -> Tensor:
-        with randomness_from(torch.Generator().manual_seed(seed)):  # the same noise in every direction
-            v = problem.q_v(parameters).rsample(torch.Size([samples]))
+        v = _differentiable_draw(problem.q_v(parameters), torch.Size([samples]))
         return conditional_kl_at(problem.q_u_given_v(phi), problem.p_u_given_v, v)
 
-    return Estimate(_directional_derivatives(c, theta))
+    try:
+        with randomness_from(seeded("generator", generator)):
+            return Estimate(derivatives_of_each(c, theta))
+    except NotDifferentiableError as error:
+        raise ValueError(
+            f"problem.q_v: expected draws that torch can differentiate one by one, got {type(q_v).__name__} "
+            f"({error}). Use score_function."
+        ) from error
 
 
 def bias_t_test(estimate: Estimate, exact: Tensor) -> BiasTest:
@@ -264,10 +293,83 @@ def term_gradients(
     return TermGradients(*(torch.cat([g.flatten() for g in _grad(value, theta, again=False)]) for value in values))
 
 
-def _directional_derivatives(f: Callable[[Tensor], Tensor], theta: Tensor) -> Tensor:
-    """df_i/dtheta_j, shape (n, dim_theta), by forward mode: one pass for each theta_j serves all n outputs."""
-    directions = torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
-    return torch.stack([torch.func.jvp(f, (theta,), (e,))[1] for e in directions], dim=-1)
+def _low_logits(d: Distribution) -> Distribution:
+    """The same tables with very low logits where they are -inf: no mass either, but 0 times one is 0.
+
+    The derivative of torch's KL has the factor 0 · (-inf), a NaN, where a table has a zero.
+    """
+    match d:
+        case Independent():
+            return Independent(_low_logits(d.base_dist), d.reinterpreted_batch_ndims)
+        case Bernoulli() | Categorical() | OneHotCategorical() if bool(d.logits.isinf().any()):
+            return type(d)(logits=d.logits.clamp(-1e4, 1e4))
+        case _:
+            return d
+
+
+def _one(q_v: Distribution) -> Distribution:
+    if not isinstance(q_v, Distribution):
+        raise TypeError(f"problem.q_v: expected it to return a torch distribution, got {type(q_v).__name__}.")
+    if q_v.batch_shape != ():
+        raise ValueError(
+            f"problem.q_v: expected a distribution with batch shape (), got {tuple(q_v.batch_shape)}. "
+            "Put the dimensions of v into the event with Independent(…, 1)."
+        )
+    return q_v
+
+
+def _differentiable_draw(q: Distribution, shape: torch.Size) -> Tensor:
+    """A reparameterised draw, shape `shape` + batch and event shape, through which each draw can be differentiated.
+
+    Torch's own of a Dirichlet, and so of a Beta, can be differentiated once, which gives the sum over draws alone.
+    Here a Dirichlet is a vector of normalised Gammas, whose logarithms do not underflow: G(α) = G(α + 1) U^(1/α).
+    """
+    match q:
+        case Independent():
+            return _differentiable_draw(q.base_dist, shape)
+        case Beta():
+            both = torch.stack([q.concentration1, q.concentration0], dim=-1)
+            return _differentiable_draw(Dirichlet(both), shape)[..., 0]
+        case Dirichlet():
+            alpha = q.concentration.expand(shape + q.concentration.shape)
+            log_gamma = Gamma(alpha + 1, torch.ones_like(alpha)).rsample().log()
+            return (log_gamma - torch.empty_like(alpha).exponential_() / alpha).softmax(-1)
+        case TransformedDistribution() if type(q).rsample is TransformedDistribution.rsample:
+            v = _differentiable_draw(q.base_dist, shape)
+            for transform in q.transforms:
+                v = transform(v)
+            return v
+        case _:
+            return q.rsample(shape)
+
+
+class NotDifferentiableError(RuntimeError):
+    """A function can be differentiated once, so that only the sum over its outputs has a derivative."""
+
+
+def derivatives_of_each(f: Callable[[Tensor], Tensor], at: Tensor, again: bool = False) -> Tensor:
+    """df_i/dx_j of a function from shape (d,) to shape (n,), at x: shape (n, d). `again` keeps the graph.
+
+    By reverse mode alone, as torch has no forward mode of a Gamma's draw. g = Σ_i w_i ∇f_i is linear in w, so that its
+    derivatives in w are those of each f_i: d passes serve all n outputs.
+    """
+    with torch.enable_grad():
+        x = at if again and at.requires_grad else at.detach().requires_grad_()
+        values = f(x)
+        if not values.requires_grad:
+            return values.new_zeros(len(values), len(x))
+        w = torch.ones_like(values, requires_grad=True)
+        try:
+            (total,) = torch.autograd.grad(values, x, w, create_graph=True, materialize_grads=True)
+            rows = [_grad(g, [w], again)[0] for g in total]
+        except (RuntimeError, NotImplementedError) as error:
+            raise NotDifferentiableError(str(error)) from error
+    each = torch.stack(rows, dim=-1)
+    # What can be differentiated only once is missing from `each`, without an error of torch's, and not from `total`.
+    rounding = 1e3 * torch.finfo(each.dtype).eps * (each.detach().abs().sum(0) + total.detach().abs()) * len(each) ** 0.5
+    if not bool(((each.detach().sum(0) - total.detach()).abs() <= rounding).all() | each.isnan().any()):
+        raise NotDifferentiableError("Torch differentiates only the sum over the outputs.")
+    return each
 
 
 def _grad(value: Tensor, inputs: list[Tensor] | list[torch.nn.Parameter], again: bool) -> list[Tensor]:
@@ -277,9 +379,5 @@ def _grad(value: Tensor, inputs: list[Tensor] | list[torch.nn.Parameter], again:
     return list(torch.autograd.grad(value, inputs, retain_graph=True, create_graph=again, materialize_grads=True))
 
 
-def _leaf(name: str, parameters: Tensor) -> Tensor:
-    if parameters.dim() != 1 or not parameters.is_floating_point():
-        raise ValueError(
-            f"{name}: expected a flat tensor of floats, got shape {tuple(parameters.shape)} of {parameters.dtype}."
-        )
+def _leaf(parameters: Tensor) -> Tensor:
     return parameters if parameters.requires_grad else parameters.detach().clone().requires_grad_()

@@ -1,0 +1,92 @@
+"""Whether a parameter moves the support of a distribution: eq. (8) then lacks what flows over the support's edge."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, MixtureSameFamily, Transform, TransformedDistribution
+from torch.distributions.transforms import ComposeTransform
+
+# An edge matters where the density beside it is at least this share of the density at a typical draw. It is above what
+# rounding makes of an edge at infinity, such as the logistic distribution's, a logit of numbers between 0 and 1.
+_NEGLIGIBLE = 1e-5
+_DRAWS = 32
+
+
+def moved_edge(q: Callable[[Tensor], Distribution], theta: Tensor) -> float | None:
+    """An edge of the support of `q(theta)` that moves with theta and at which the density does not vanish, or None.
+
+    Finite edges are found from the declared support, those of transformed distributions from that of their base, those
+    of mixtures from their components. It draws from the global generator.
+    """
+    with torch.enable_grad():
+        parts = _parts(q(theta.detach().clone().requires_grad_()))
+        if not any(edge.requires_grad for part in parts for edge in _edges(part)):
+            return None
+
+    def edges(parameters: Tensor) -> tuple[Tensor, ...]:
+        return tuple(edge for part in _parts(q(parameters)) for edge in _edges(part))
+
+    with torch.no_grad():
+        speeds = [torch.func.jvp(edges, (theta,), (e,))[1] for e in torch.eye(len(theta)).to(theta)]
+        now = [(part, edge) for part in _parts(q(theta)) for edge in _edges(part)]
+        for (part, edge), *by_theta in zip(now, *speeds, strict=True):
+            moves = edge.isfinite() & (torch.stack(by_theta) != 0).any(0)
+            for at in moves.nonzero():
+                if _charged(part, edge, tuple(at.tolist())):
+                    return float(edge[tuple(at)])
+    return None
+
+
+def _parts(q: Distribution) -> Iterator[Distribution]:
+    """The distributions whose edges are edges of q: a mixture has those of each component."""
+    if isinstance(q, Independent):
+        yield from _parts(q.base_dist)
+    elif isinstance(q, MixtureSameFamily):
+        yield from _parts(q.component_distribution)
+    else:
+        yield q
+
+
+def _edges(q: Distribution) -> tuple[Tensor, Tensor]:
+    """Two ends of the support of each component of v, each of batch and event shape; infinite where there is none."""
+    if isinstance(q, TransformedDistribution) and type(q).support is TransformedDistribution.support:
+        # Torch declares the codomain of the last transform: the real line even where a half-line is shifted.
+        low, high = _edges(q.base_dist)
+        for transform in _each(q.transforms):
+            low, high = (_at_rest(transform(edge)) for edge in (low, high))
+        return low, high
+    try:
+        support = q.support
+    except NotImplementedError:  # a distribution need not declare one: nothing is known of its edges then
+        support = None
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    ends = getattr(support, "lower_bound", -math.inf), getattr(support, "upper_bound", math.inf)
+    low, high = (torch.as_tensor(end).expand(q.batch_shape + q.event_shape) for end in ends)
+    return low, high
+
+
+def _each(transforms: list[Transform]) -> Iterator[Transform]:
+    for transform in transforms:
+        yield from _each(transform.parts) if isinstance(transform, ComposeTransform) else [transform]
+
+
+def _at_rest(edge: Tensor) -> Tensor:
+    """An edge at infinity does not move, whatever its derivative: it is inf or NaN where a scale multiplies it."""
+    return torch.where(edge.isfinite(), edge, torch.where(edge > 0, math.inf, -math.inf).to(edge))
+
+
+def _charged(q: Distribution, edge: Tensor, at: tuple[int, ...]) -> bool:
+    """Whether the density beside an edge of one component, the others drawn, is a share of that at the draw."""
+    if q.support.is_discrete:
+        return True
+    v = q.sample(torch.Size([_DRAWS]))
+    one = (slice(None), *at)
+    beside = v.clone()
+    # A few roundings inside the support, as a density may be open at its end.
+    inside = 8 * torch.finfo(v.dtype).eps * torch.maximum(edge[at].abs(), (v[one] - edge[at]).abs())
+    beside[one] = edge[at] + inside * (v[one] - edge[at]).sign()
+    batch = (slice(None), *at[: len(q.batch_shape)])
+    return bool((q.log_prob(beside) - q.log_prob(v))[batch].median() > math.log(_NEGLIGIBLE))
