@@ -3,6 +3,8 @@
 Each returns the value it was given. A TypeError says that it is not numeric, a ValueError that it is out of its range.
 """
 
+from numbers import Integral, Real
+
 import torch
 from torch import Tensor
 
@@ -47,6 +49,8 @@ def flat(name: str, value: Tensor) -> Tensor:
             f"{name}: expected a flat tensor of floats, got shape {tuple(value.shape)} of {value.dtype}. "
             "Flatten it, and let the functions of the problem reshape it."
         )
+    if value.dtype.itemsize < 4:
+        raise ValueError(f"{name}: expected float32 or float64, got {value.dtype}. Pass {name}.float().")
     if bool(value.isnan().any()):
         raise ValueError(f"{name}: expected numbers, got NaN. Check where it was computed.")
     return value
@@ -71,7 +75,7 @@ def fractions(name: str, value: Number) -> Tensor:
 
 def unit_interval(name: str, value: float) -> float:
     """Return `value`, one number in [0, 1]."""
-    if not (isinstance(value, int | float) and 0 <= value <= 1):
+    if not (isinstance(value, Real) and 0 <= value <= 1):
         raise ValueError(f"{name}: expected a number from 0 to 1, got {value!r}. 1 is the full gradient, 0 is eq. (9).")
     return float(value)
 
@@ -85,6 +89,6 @@ def share(name: str, value: float) -> float:
 
 def at_least_one(name: str, value: int) -> int:
     """Return `value`, a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}.")
-    return value
+    return int(value)

@@ -14,28 +14,19 @@ _NEGLIGIBLE = 1e-5
 _DRAWS = 32
 
 
+@torch.enable_grad()
 def moved_edge(q: Callable[[Tensor], Distribution], theta: Tensor) -> float | None:
     """An edge of the support of `q(theta)` that moves with theta and at which the density does not vanish, or None.
 
     Finite edges are found from the declared support, those of transformed distributions from that of their base, those
     of mixtures from their components. It draws from the global generator.
     """
-    with torch.enable_grad():
-        parts = _parts(q(theta.detach().clone().requires_grad_()))
-        if not any(edge.requires_grad for part in parts for edge in _edges(part)):
-            return None
-
-    def edges(parameters: Tensor) -> tuple[Tensor, ...]:
-        return tuple(edge for part in _parts(q(parameters)) for edge in _edges(part))
-
-    with torch.no_grad():
-        speeds = [torch.func.jvp(edges, (theta,), (e,))[1] for e in torch.eye(len(theta)).to(theta)]
-        now = [(part, edge) for part in _parts(q(theta)) for edge in _edges(part)]
-        for (part, edge), *by_theta in zip(now, *speeds, strict=True):
-            moves = edge.isfinite() & (torch.stack(by_theta) != 0).any(0)
-            for at in moves.nonzero():
-                if _charged(part, edge, tuple(at.tolist())):
-                    return float(edge[tuple(at)])
+    probe = theta.detach().clone().requires_grad_()
+    for part, edge in [(part, edge) for part in _parts(q(probe)) for edge in _edges(part) if edge.requires_grad]:
+        for at in map(tuple, edge.isfinite().nonzero().tolist()):
+            (speed,) = torch.autograd.grad(edge[at], probe, retain_graph=True, materialize_grads=True)
+            if speed.any() and _charged(part, edge.detach(), at):
+                return edge[at].item()
     return None
 
 
@@ -55,7 +46,7 @@ def _edges(q: Distribution) -> tuple[Tensor, Tensor]:
         # Torch declares the codomain of the last transform: the real line even where a half-line is shifted.
         low, high = _edges(q.base_dist)
         for transform in _each(q.transforms):
-            low, high = (_at_rest(transform(edge)) for edge in (low, high))
+            low, high = (_moved(transform, edge) for edge in (low, high))
         return low, high
     try:
         support = q.support
@@ -73,11 +64,15 @@ def _each(transforms: list[Transform]) -> Iterator[Transform]:
         yield from _each(transform.parts) if isinstance(transform, ComposeTransform) else [transform]
 
 
-def _at_rest(edge: Tensor) -> Tensor:
-    """An edge at infinity does not move, whatever its derivative: it is inf or NaN where a scale multiplies it."""
-    return torch.where(edge.isfinite(), edge, torch.where(edge > 0, math.inf, -math.inf).to(edge))
+def _moved(transform: Transform, edge: Tensor) -> Tensor:
+    """Where a transform takes an edge. From infinity, or to it, that is a constant, whose derivative is inf or NaN."""
+    with torch.no_grad():
+        there = transform(edge)
+    inside = edge.isfinite() & there.isfinite()
+    return torch.where(inside, transform(torch.where(inside, edge, 0.5)), there)
 
 
+@torch.no_grad()
 def _charged(q: Distribution, edge: Tensor, at: tuple[int, ...]) -> bool:
     """Whether the density beside an edge of one component, the others drawn, is a share of that at the draw."""
     if q.support.is_discrete:

@@ -92,7 +92,7 @@ def jacobian(field: FieldFunction, theta: Tensor, phi: Tensor) -> FieldJacobian:
                 [-1.,  1.]])
     """
     along = _Flat(field, theta, phi)
-    return FieldJacobian(torch.autograd.functional.jacobian(along.field, along.start), len(phi))
+    return FieldJacobian(along.jacobian(along.start), len(phi))
 
 
 def flow(field: FieldFunction, theta: Tensor, phi: Tensor, time: Tensor) -> Path:
@@ -206,7 +206,7 @@ def natural_gradient(field: FieldFunction, problem: KLProblem, blocks: Collectio
         >>> natural_gradient(Field, problem, ["theta"])(torch.ones(1), torch.ones(1)).theta  # 1 over 1/4
         tensor([4.])
     """
-    blocks = [blocks] if isinstance(blocks, str) else list(blocks)
+    blocks = [blocks] if isinstance(blocks, str) or not isinstance(blocks, Collection) else list(blocks)
     if not blocks or not set(blocks) <= _information.keys():
         raise ValueError(f"blocks: expected some of 'theta' and 'phi', got {blocks!r}.")
 
@@ -221,7 +221,7 @@ def natural_gradient(field: FieldFunction, problem: KLProblem, blocks: Collectio
 
 def _information_of_theta(problem: KLProblem, theta: Tensor, phi: Tensor) -> Tensor:
     again = flat("theta", theta).requires_grad or flat("phi", phi).requires_grad
-    q_v = problem.q_v(theta)
+    q_v = problem.q_v_at(theta)
     if q_v.has_enumerate_support:
         return _mean_product_of_scores(problem.q_v, theta, again)
     # q at ψ stays fixed and q at ψ' moves: KL[q_ψ' || q_ψ] has its minimum, 0, at ψ' = ψ, and the second derivatives
@@ -231,7 +231,7 @@ def _information_of_theta(problem: KLProblem, theta: Tensor, phi: Tensor) -> Ten
 
 def _information_of_phi(problem: KLProblem, theta: Tensor, phi: Tensor) -> Tensor:
     again = flat("theta", theta).requires_grad or flat("phi", phi).requires_grad
-    q_v, q_u = problem.q_v(theta), problem.q_u_given_v(phi)
+    q_v, q_u = problem.q_v_at(theta), problem.q_u_at(phi)
     if isinstance(q_v, Categorical):
         v = q_v.enumerate_support()
         mass = q_v.log_prob(v).exp()
@@ -316,6 +316,8 @@ class _Flat:
         if not bool(z.isfinite().all()):
             raise RuntimeError("field: the search for its end left the finite numbers. Start nearer to where it ends.")
         value = self.blocks(*self.split(z))
+        if not isinstance(value, Field):
+            raise TypeError(f"field: expected it to return a Field, got {type(value).__name__}.")
         if (value.theta.shape, value.phi.shape) != self.shapes:
             raise ValueError(
                 f"field: expected shapes {tuple(self.shapes[0])} for theta and {tuple(self.shapes[1])} for phi, "
@@ -343,11 +345,22 @@ class _Flat:
         return found
 
     def slopes(self, z: FloatArray) -> FloatArray:
-        return torch.autograd.functional.jacobian(self.field, torch.as_tensor(z).to(self.start)).double().numpy()
+        return self.jacobian(torch.as_tensor(z).to(self.start)).double().numpy()
+
+    def jacobian(self, z: Tensor) -> Tensor:
+        if not self.field(z.detach().requires_grad_()).requires_grad:
+            raise ValueError("field: expected one that can be differentiated again, got one without a graph.")
+        return torch.autograd.functional.jacobian(self.field, z)
 
     def solve(self, until: float, **options: Any) -> Any:
         start, span = self.start.double().numpy(), (0.0, until)
-        descent = solve_ivp(lambda _, z: -self.values(z), span, start, "Radau", rtol=1e-8, atol=1e-8, **options)
+        try:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # it is told below
+                descent = solve_ivp(lambda _, z: -self.values(z), span, start, "Radau", rtol=1e-8, atol=1e-8, **options)
+        except ValueError as error:
+            if "infs or NaNs" not in str(error):
+                raise
+            raise RuntimeError("field: cannot be followed: its slopes leave the range of float64. Rescale it.") from error
         if not descent.success:
             raise RuntimeError(f"field: cannot be followed beyond time {descent.t[-1]:.3g}. {descent.message}")
         return descent

@@ -21,7 +21,7 @@ from torch.distributions import (
     TransformedDistribution,
 )
 
-from condkl._checks import at_least_one, flat, seeded, unit_interval
+from condkl._checks import as_tensor, at_least_one, flat, seeded, unit_interval
 from condkl._support import moved_edge
 from condkl.divergence import Conditional, conditional_kl_at, kl_chain, randomness_from
 from condkl.vae import HierarchicalVAE
@@ -44,6 +44,41 @@ class KLProblem:
     p_v: Distribution
     p_u_given_v: Conditional
 
+    def __post_init__(self) -> None:
+        for name in ("q_v", "q_u_given_v", "p_u_given_v"):
+            if isinstance(got := getattr(self, name), Distribution) or not callable(got):
+                raise TypeError(f"problem.{name}: expected a function, got {type(got).__name__}. See KLProblem.")
+        if not isinstance(self.p_v, Distribution):
+            raise TypeError(f"problem.p_v: expected a torch distribution, got {type(self.p_v).__name__}.")
+
+    def q_v_at(self, theta: Tensor) -> Distribution:
+        """q(v) at theta, checked: one distribution, and no parameter at infinity but a logit of a finite v."""
+        q_v = self.q_v(theta)
+        if not isinstance(q_v, Distribution):
+            raise TypeError(f"problem.q_v: expected it to return a torch distribution, got {type(q_v).__name__}.")
+        if q_v.batch_shape != ():
+            raise ValueError(
+                f"problem.q_v: expected a distribution with batch shape (), got {tuple(q_v.batch_shape)}. "
+                "Put the dimensions of v into the event with Independent(…, 1)."
+            )
+        if not q_v.has_enumerate_support:
+            as_tensor("theta", theta)
+        return q_v
+
+    def q_u_at(self, phi: Tensor) -> Conditional:
+        """The function from v to q(u|v) at phi, checked: no parameter at infinity but a logit of a discrete u."""
+        q_u = self.q_u_given_v(phi)
+        if isinstance(q_u, Distribution) or not callable(q_u):
+            raise TypeError(f"problem.q_u_given_v: expected it to return a function of v, got {type(q_u).__name__}.")
+
+        def checked(v: Tensor) -> Distribution:
+            given_v = q_u(v)
+            if isinstance(given_v, Distribution) and not given_v.support.is_discrete:
+                as_tensor("phi", phi)
+            return given_v
+
+        return q_u if bool(phi.isfinite().all()) else checked
+
 
 @dataclass(frozen=True)
 class Field:
@@ -61,6 +96,10 @@ class Estimate:
     """
 
     each: Tensor
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.each, Tensor) or self.each.dim() != 2 or not self.each.is_floating_point():
+            raise ValueError("each: expected a tensor of floats, shape (n, dim_theta), a row for each sample.")
 
     @property
     def mean(self) -> Tensor:
@@ -121,7 +160,7 @@ def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: f
     again = flat("theta", theta).requires_grad or flat("phi", phi).requires_grad
     with torch.enable_grad():  # also for callers that follow the field without a gradient of their own
         theta, phi = _leaf(theta), _leaf(phi)
-        q_v = problem.q_v(theta)
+        q_v = problem.q_v_at(theta)
         if not isinstance(q_v, Categorical | Normal):
             raise ValueError(
                 f"problem.q_v: expected a Categorical or a scalar Normal, got {type(q_v).__name__}. "
@@ -129,7 +168,7 @@ def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: f
             )
         # Not "auto", which may fall back on samples: they carry no gradient.
         method: Literal["exact", "quadrature"] = "exact" if isinstance(q_v, Categorical) else "quadrature"
-        q_u = problem.q_u_given_v(phi)
+        q_u = problem.q_u_at(phi)
         kl = kl_chain(
             q_v, lambda v: _low_logits(q_u(v)), problem.p_v, lambda v: _low_logits(problem.p_u_given_v(v)), method=method
         )
@@ -167,7 +206,7 @@ def score_function(
     theta, phi = flat("theta", theta).detach(), flat("phi", phi).detach()
     # Eq. (8) takes no derivative of v or of c(v): c only weighs the score.
     with torch.no_grad(), randomness_from(seeded("generator", generator)):
-        q_v = _one(problem.q_v(theta))
+        q_v = problem.q_v_at(theta)
         v = q_v.sample(torch.Size([samples]))
         edge = moved_edge(problem.q_v, theta)
         if edge is not None:
@@ -176,7 +215,7 @@ def score_function(
                 f"problem.q_v: expected a support that theta does not move, got {type(q_v).__name__} with an edge at "
                 f"{edge:g} that moves: the score of eq. (8) misses what flows over it. {way_out}"
             )
-        c = conditional_kl_at(problem.q_u_given_v(phi), problem.p_u_given_v, v)
+        c = conditional_kl_at(problem.q_u_at(phi), problem.p_u_given_v, v)
     if baseline:  # (sum - c_i)/(n - 1) is the mean of the others
         c = c - (c.sum() - c) / (samples - 1)
     score = derivatives_of_each(lambda parameters: problem.q_v(parameters).log_prob(v), theta)
@@ -200,7 +239,7 @@ def pathwise(problem: KLProblem, theta: Tensor, phi: Tensor, samples: int, gener
     """
     at_least_one("samples", samples)
     theta, phi = flat("theta", theta).detach(), flat("phi", phi).detach()
-    q_v = _one(problem.q_v(theta))
+    q_v = problem.q_v_at(theta)
     if not q_v.has_rsample:
         raise ValueError(
             f"problem.q_v: expected a distribution with rsample, got {type(q_v).__name__}. "
@@ -209,7 +248,7 @@ def pathwise(problem: KLProblem, theta: Tensor, phi: Tensor, samples: int, gener
 
     def c(parameters: Tensor) -> Tensor:
         v = _differentiable_draw(problem.q_v(parameters), torch.Size([samples]))
-        return conditional_kl_at(problem.q_u_given_v(phi), problem.p_u_given_v, v)
+        return conditional_kl_at(problem.q_u_at(phi), problem.p_u_given_v, v)
 
     try:
         with randomness_from(seeded("generator", generator)):
@@ -230,8 +269,7 @@ def bias_t_test(estimate: Estimate, exact: Tensor) -> BiasTest:
         >>> bias_t_test(Estimate(torch.tensor([[1.0], [2.0], [3.0]])), exact=torch.tensor([2.0])).p_value
         1.0
     """
-    if len(estimate.each) < 2:
-        raise ValueError(f"estimate: expected at least 2 samples, got {len(estimate.each)}. One has no standard error.")
+    exact = as_tensor("exact", exact).to(_noisy(estimate).each.dtype)
     if exact.shape != estimate.mean.shape:
         raise ValueError(f"exact: expected shape {tuple(estimate.mean.shape)}, got {tuple(exact.shape)}.")
     difference = estimate.mean - exact
@@ -246,11 +284,22 @@ def bias_t_test(estimate: Estimate, exact: Tensor) -> BiasTest:
 def signal_to_noise(estimate: Estimate) -> float:
     """|E g| / √(tr Cov g) for a single-sample estimate g: below 1 the noise of one sample exceeds the signal.
 
+    0 where both vanish. A ValueError says that there are too few estimates for a covariance.
+
     Example:
         >>> round(signal_to_noise(Estimate(torch.tensor([[1.0], [3.0]]))), 4)  # 2/√2
         1.4142
     """
-    return float(estimate.mean.norm() / estimate.each.var(0).sum().sqrt())
+    signal, noise = float(_noisy(estimate).mean.norm()), float(estimate.each.var(0).sum().sqrt())
+    return signal / noise if noise else math.inf if signal else 0.0
+
+
+def _noisy(estimate: Estimate) -> Estimate:
+    if not isinstance(estimate, Estimate):
+        raise TypeError(f"estimate: expected an Estimate, got {type(estimate).__name__}. Pass Estimate(each).")
+    if len(estimate.each) < 2:
+        raise ValueError(f"estimate: expected at least 2 samples, got {len(estimate.each)}. One has no standard error.")
+    return estimate
 
 
 @dataclass(frozen=True)
@@ -307,17 +356,6 @@ def _low_logits(d: Distribution) -> Distribution:
             return d
 
 
-def _one(q_v: Distribution) -> Distribution:
-    if not isinstance(q_v, Distribution):
-        raise TypeError(f"problem.q_v: expected it to return a torch distribution, got {type(q_v).__name__}.")
-    if q_v.batch_shape != ():
-        raise ValueError(
-            f"problem.q_v: expected a distribution with batch shape (), got {tuple(q_v.batch_shape)}. "
-            "Put the dimensions of v into the event with Independent(…, 1)."
-        )
-    return q_v
-
-
 def _differentiable_draw(q: Distribution, shape: torch.Size) -> Tensor:
     """A reparameterised draw, shape `shape` + batch and event shape, through which each draw can be differentiated.
 
@@ -367,7 +405,8 @@ def derivatives_of_each(f: Callable[[Tensor], Tensor], at: Tensor, again: bool =
     each = torch.stack(rows, dim=-1)
     # What can be differentiated only once is missing from `each`, without an error of torch's, and not from `total`.
     rounding = 1e3 * torch.finfo(each.dtype).eps * (each.detach().abs().sum(0) + total.detach().abs()) * len(each) ** 0.5
-    if not bool(((each.detach().sum(0) - total.detach()).abs() <= rounding).all() | each.isnan().any()):
+    missing = (each.detach().sum(0) - total.detach()).abs() > rounding
+    if bool(missing.any()) and bool(total.isfinite().all()):
         raise NotDifferentiableError("Torch differentiates only the sum over the outputs.")
     return each
 

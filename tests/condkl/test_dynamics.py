@@ -188,7 +188,7 @@ def test_parameters_that_require_a_gradient_are_taken_as_points():
 @pytest.mark.parametrize("bad", [0.5, [[0.7], [-0.5]]])
 def test_parameters_that_are_not_flat_are_refused_by_name(which, bad):
     point = {"theta": tensor(THETA), "phi": tensor(PHI)} | {which: tensor(bad)}
-    with pytest.raises(ValueError, match=rf"^{which}: expected a flat tensor, got shape"):
+    with pytest.raises(ValueError, match=rf"^{which}: expected a flat tensor of floats, got shape"):
         jacobian(lambda theta, phi: full_gradient(gaussian_problem(), theta, phi), **point)
 
 
