@@ -3,8 +3,7 @@
 Each returns the value it was given. A TypeError says that it is not numeric, a ValueError that it is out of its range.
 """
 
-from numbers import Integral, Real
-
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +14,8 @@ Number = float | Tensor
 def as_tensor(name: str, value: Number, finite: bool = True) -> Tensor:
     """Return `value` as a tensor of finite numbers, float64 unless it is already a floating tensor.
 
-    With finite=False no value is looked at, as where `torch.vmap` hides it. The 16-bit formats become float32: squares and logarithms of ordinary numbers leave their range or their precision.
+    With finite=False no value is looked at, as where `torch.vmap` hides it. The 16-bit formats become float32: squares
+    and logarithms of ordinary numbers leave their range or their precision.
     """
     try:
         tensor = torch.as_tensor(value) if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
@@ -75,7 +75,7 @@ def fractions(name: str, value: Number) -> Tensor:
 
 def unit_interval(name: str, value: float) -> float:
     """Return `value`, one number in [0, 1]."""
-    if not (isinstance(value, Real) and 0 <= value <= 1):
+    if not (isinstance(value, int | float | np.floating) and 0 <= value <= 1):
         raise ValueError(f"{name}: expected a number from 0 to 1, got {value!r}. 1 is the full gradient, 0 is eq. (9).")
     return float(value)
 
@@ -89,6 +89,6 @@ def share(name: str, value: float) -> float:
 
 def at_least_one(name: str, value: int) -> int:
     """Return `value`, a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}.")
     return int(value)

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MixtureSameFamily, Transform, TransformedDistribution
+from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import ComposeTransform
 
 # An edge matters where the density beside it is at least this share of the density at a typical draw. It is above what
@@ -22,12 +24,26 @@ def moved_edge(q: Callable[[Tensor], Distribution], theta: Tensor) -> float | No
     of mixtures from their components. It draws from the global generator.
     """
     probe = theta.detach().clone().requires_grad_()
-    for part, edge in [(part, edge) for part in _parts(q(probe)) for edge in _edges(part) if edge.requires_grad]:
+    moving = [(part, edge) for part in _parts(q(probe)) for edge in _edges(part) if edge.requires_grad]
+    for part, edge in moving:
         for at in map(tuple, edge.isfinite().nonzero().tolist()):
             (speed,) = torch.autograd.grad(edge[at], probe, retain_graph=True, materialize_grads=True)
             if speed.any() and _charged(part, edge.detach(), at):
                 return edge[at].item()
     return None
+
+
+def is_discrete(q: Distribution) -> bool:
+    """Whether the declared support is discrete."""
+    support = _support(q)
+    return support is not None and bool(support.is_discrete)
+
+
+def _support(q: Distribution) -> Constraint | None:
+    try:
+        return q.support
+    except NotImplementedError:  # a distribution need not declare one: nothing is known of its edges then
+        return None
 
 
 def _parts(q: Distribution) -> Iterator[Distribution]:
@@ -48,12 +64,9 @@ def _edges(q: Distribution) -> tuple[Tensor, Tensor]:
         for transform in _each(q.transforms):
             low, high = (_moved(transform, edge) for edge in (low, high))
         return low, high
-    try:
-        support = q.support
-    except NotImplementedError:  # a distribution need not declare one: nothing is known of its edges then
-        support = None
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
+    support = _support(q)
+    while (inner := getattr(support, "base_constraint", None)) is not None:
+        support = inner
     ends = getattr(support, "lower_bound", -math.inf), getattr(support, "upper_bound", math.inf)
     low, high = (torch.as_tensor(end).expand(q.batch_shape + q.event_shape) for end in ends)
     return low, high
@@ -75,13 +88,13 @@ def _moved(transform: Transform, edge: Tensor) -> Tensor:
 @torch.no_grad()
 def _charged(q: Distribution, edge: Tensor, at: tuple[int, ...]) -> bool:
     """Whether the density beside an edge of one component, the others drawn, is a share of that at the draw."""
-    if q.support.is_discrete:
+    if is_discrete(q):
         return True
     v = q.sample(torch.Size([_DRAWS]))
-    one = (slice(None), *at)
+    one: Any = (slice(None), *at)
     beside = v.clone()
     # A few roundings inside the support, as a density may be open at its end.
     inside = 8 * torch.finfo(v.dtype).eps * torch.maximum(edge[at].abs(), (v[one] - edge[at]).abs())
     beside[one] = edge[at] + inside * (v[one] - edge[at]).sign()
-    batch = (slice(None), *at[: len(q.batch_shape)])
+    batch: Any = (slice(None), *at[: len(q.batch_shape)])
     return bool((q.log_prob(beside) - q.log_prob(v))[batch].median() > math.log(_NEGLIGIBLE))

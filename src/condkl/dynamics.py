@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution, kl_divergence
 
 from condkl._checks import as_tensor, flat, positive
+from condkl._derivatives import derivatives_of_each
 from condkl.divergence import kl_chain
-from condkl.gradients import Field, KLProblem, derivatives_of_each
+from condkl.gradients import Field, KLProblem
 
 #: From (theta, phi) to a field.
 FieldFunction = Callable[[Tensor, Tensor], Field]
@@ -144,9 +145,9 @@ def time_to_level(
 def fixed_point(field: FieldFunction, theta: Tensor, phi: Tensor, tol: float = 1e-10) -> tuple[Tensor, Tensor]:
     """The (theta, phi) near a start where no component of the field exceeds `tol`, by Levenberg and Marquardt's method.
 
-    `tol` is in nats per unit of the parameters. A component must also vanish within 1e-6 of the parameters (or of 1),
-    as its slope has it: where a softmax saturates, a field fades without a zero. Arguments and errors otherwise as for
-    `jacobian`, and a RuntimeError if no such point is found. Start at the end of a flow.
+    `tol` is in nats per unit of the parameters. By its own slope a component must also vanish within 1e-6, times the
+    start's largest parameter if that is above 1: where a softmax saturates, a field fades without a zero. Arguments and
+    errors otherwise as for `jacobian`, and a RuntimeError if no such point is found. Start at the end of a flow.
 
     Example:
         >>> theta, phi = fixed_point(lambda theta, phi: Field(theta - phi, phi - 2), torch.ones(1), torch.ones(1))
@@ -164,7 +165,7 @@ def fixed_point(field: FieldFunction, theta: Tensor, phi: Tensor, tol: float = 1
     # its zero, by its own slope, has the same q(v) in numerator and denominator. Without any slope it cannot be told.
     slope = np.linalg.norm(along.slopes(found.x), axis=1)
     way = np.divide(np.abs(found.fun), slope, out=np.full_like(slope, np.inf), where=slope > 0)
-    lost = way > 1e-6 * max(1.0, float(np.abs(found.x).max(initial=0.0)))
+    lost = way > 1e-6 * max(1.0, float(along.start.abs().max()))
     if lost.any():
         raise RuntimeError(
             f"field: fades near the start without a zero: of {along.name(int(lost.argmax()))} {found.fun[lost][0]:.2g} "
@@ -338,8 +339,9 @@ class _Flat:
     def values(self, z: FloatArray) -> FloatArray:
         found = self.field(torch.as_tensor(z).to(self.start)).detach().double().numpy()
         if not np.isfinite(found).all():
+            lost = self.name(int(np.isfinite(found).argmin()))
             raise RuntimeError(
-                f"field: expected finite numbers, got NaN or infinity in {self.name(int(np.isfinite(found).argmin()))}, "
+                f"field: expected finite numbers, got NaN or infinity in {lost}, "
                 f"{np.abs(z - self.start.double().numpy()).max():.2g} from the start. Start nearer to where it ends."
             )
         return found
@@ -360,7 +362,9 @@ class _Flat:
         except ValueError as error:
             if "infs or NaNs" not in str(error):
                 raise
-            raise RuntimeError("field: cannot be followed: its slopes leave the range of float64. Rescale it.") from error
+            raise RuntimeError(
+                "field: cannot be followed: its slopes leave the range of float64. Rescale it."
+            ) from error
         if not descent.success:
             raise RuntimeError(f"field: cannot be followed beyond time {descent.t[-1]:.3g}. {descent.message}")
         return descent

@@ -8,21 +8,11 @@ from typing import Literal
 import torch
 from scipy import stats
 from torch import Tensor
-from torch.distributions import (
-    Bernoulli,
-    Beta,
-    Categorical,
-    Dirichlet,
-    Distribution,
-    Gamma,
-    Independent,
-    Normal,
-    OneHotCategorical,
-    TransformedDistribution,
-)
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal, OneHotCategorical
 
 from condkl._checks import as_tensor, at_least_one, flat, seeded, unit_interval
-from condkl._support import moved_edge
+from condkl._derivatives import NotDifferentiableError, derivatives_of_each, differentiable_draw
+from condkl._support import is_discrete, moved_edge
 from condkl.divergence import Conditional, conditional_kl_at, kl_chain, randomness_from
 from condkl.vae import HierarchicalVAE
 
@@ -61,7 +51,7 @@ class KLProblem:
                 f"problem.q_v: expected a distribution with batch shape (), got {tuple(q_v.batch_shape)}. "
                 "Put the dimensions of v into the event with Independent(…, 1)."
             )
-        if not q_v.has_enumerate_support:
+        if not is_discrete(q_v):
             as_tensor("theta", theta)
         return q_v
 
@@ -73,7 +63,7 @@ class KLProblem:
 
         def checked(v: Tensor) -> Distribution:
             given_v = q_u(v)
-            if isinstance(given_v, Distribution) and not given_v.support.is_discrete:
+            if isinstance(given_v, Distribution) and not is_discrete(given_v):
                 as_tensor("phi", phi)
             return given_v
 
@@ -170,7 +160,11 @@ def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: f
         method: Literal["exact", "quadrature"] = "exact" if isinstance(q_v, Categorical) else "quadrature"
         q_u = problem.q_u_at(phi)
         kl = kl_chain(
-            q_v, lambda v: _low_logits(q_u(v)), problem.p_v, lambda v: _low_logits(problem.p_u_given_v(v)), method=method
+            q_v,
+            lambda v: _low_logits(q_u(v)),
+            problem.p_v,
+            lambda v: _low_logits(problem.p_u_given_v(v)),
+            method=method,
         )
         # A does not depend on phi. C does on both, and theta's part of it is the one that λ weighs.
         (grad_A,) = _grad(kl.marginal, [theta], again)
@@ -247,7 +241,7 @@ def pathwise(problem: KLProblem, theta: Tensor, phi: Tensor, samples: int, gener
         )
 
     def c(parameters: Tensor) -> Tensor:
-        v = _differentiable_draw(problem.q_v(parameters), torch.Size([samples]))
+        v = differentiable_draw(problem.q_v(parameters), torch.Size([samples]))
         return conditional_kl_at(problem.q_u_at(phi), problem.p_u_given_v, v)
 
     try:
@@ -354,61 +348,6 @@ def _low_logits(d: Distribution) -> Distribution:
             return type(d)(logits=d.logits.clamp(-1e4, 1e4))
         case _:
             return d
-
-
-def _differentiable_draw(q: Distribution, shape: torch.Size) -> Tensor:
-    """A reparameterised draw, shape `shape` + batch and event shape, through which each draw can be differentiated.
-
-    Torch's own of a Dirichlet, and so of a Beta, can be differentiated once, which gives the sum over draws alone.
-    Here a Dirichlet is a vector of normalised Gammas, whose logarithms do not underflow: G(α) = G(α + 1) U^(1/α).
-    """
-    match q:
-        case Independent():
-            return _differentiable_draw(q.base_dist, shape)
-        case Beta():
-            both = torch.stack([q.concentration1, q.concentration0], dim=-1)
-            return _differentiable_draw(Dirichlet(both), shape)[..., 0]
-        case Dirichlet():
-            alpha = q.concentration.expand(shape + q.concentration.shape)
-            log_gamma = Gamma(alpha + 1, torch.ones_like(alpha)).rsample().log()
-            return (log_gamma - torch.empty_like(alpha).exponential_() / alpha).softmax(-1)
-        case TransformedDistribution() if type(q).rsample is TransformedDistribution.rsample:
-            v = _differentiable_draw(q.base_dist, shape)
-            for transform in q.transforms:
-                v = transform(v)
-            return v
-        case _:
-            return q.rsample(shape)
-
-
-class NotDifferentiableError(RuntimeError):
-    """A function can be differentiated once, so that only the sum over its outputs has a derivative."""
-
-
-def derivatives_of_each(f: Callable[[Tensor], Tensor], at: Tensor, again: bool = False) -> Tensor:
-    """df_i/dx_j of a function from shape (d,) to shape (n,), at x: shape (n, d). `again` keeps the graph.
-
-    By reverse mode alone, as torch has no forward mode of a Gamma's draw. g = Σ_i w_i ∇f_i is linear in w, so that its
-    derivatives in w are those of each f_i: d passes serve all n outputs.
-    """
-    with torch.enable_grad():
-        x = at if again and at.requires_grad else at.detach().requires_grad_()
-        values = f(x)
-        if not values.requires_grad:
-            return values.new_zeros(len(values), len(x))
-        w = torch.ones_like(values, requires_grad=True)
-        try:
-            (total,) = torch.autograd.grad(values, x, w, create_graph=True, materialize_grads=True)
-            rows = [_grad(g, [w], again)[0] for g in total]
-        except (RuntimeError, NotImplementedError) as error:
-            raise NotDifferentiableError(str(error)) from error
-    each = torch.stack(rows, dim=-1)
-    # What can be differentiated only once is missing from `each`, without an error of torch's, and not from `total`.
-    rounding = 1e3 * torch.finfo(each.dtype).eps * (each.detach().abs().sum(0) + total.detach().abs()) * len(each) ** 0.5
-    missing = (each.detach().sum(0) - total.detach()).abs() > rounding
-    if bool(missing.any()) and bool(total.isfinite().all()):
-        raise NotDifferentiableError("Torch differentiates only the sum over the outputs.")
-    return each
 
 
 def _grad(value: Tensor, inputs: list[Tensor] | list[torch.nn.Parameter], again: bool) -> list[Tensor]:

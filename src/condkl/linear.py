@@ -18,7 +18,6 @@ from condkl._checks import Number, as_tensor, fractions, positive
 from condkl.dynamics import time_to_level
 from condkl.gradients import Field
 
-
 _CHECKS: dict[str, Callable[[str, Number], Tensor]] = {
     "lam": fractions,
     "r": partial(positive, cure="It is F²/β, how much p(u|v) depends on v."),
@@ -178,7 +177,9 @@ def chain_noise(b: Tensor, sigma2: Number, lam: Number) -> Tensor:
     b = positive("b", b)
     if b.dim() == 0:
         raise ValueError("b: expected shape (..., L - 1), a variance for each layer but the top, got one number.")
-    chains, sigma2, lam = _numbers(**{"b without its last dimension": b.new_zeros(b.shape[:-1])}, sigma2=sigma2, lam=lam)
+    chains, sigma2, lam = _numbers(
+        **{"b without its last dimension": b.new_zeros(b.shape[:-1])}, sigma2=sigma2, lam=lam
+    )
     # n_1 gets the shape that all the others broadcast to, so that they can be stacked.
     n = [sigma2.expand(torch.broadcast_shapes(chains.shape, sigma2.shape, lam.shape))]
     # Each step is the linear VAE once more, with n_l for σ² and b_l for β. Without z_l, x is seen through the noise
