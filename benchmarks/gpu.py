@@ -36,7 +36,7 @@ from condkl_studies.following import hierarchical
 from condkl_studies.machine import compiler_found
 from condkl_studies.randomness import seeded
 from condkl_studies.schedules import TrainingConfig
-from condkl_studies.training import State
+from condkl_studies.state import State
 
 LAPS = 3  # of which the report takes the median
 _ENDLESS = 10**9  # steps; who measures stops when it has seen enough

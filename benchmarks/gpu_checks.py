@@ -17,7 +17,7 @@ from condkl_studies.data import binarise
 from condkl_studies.evaluation import iwae_log_likelihood
 from condkl_studies.randomness import seeded
 from condkl_studies.schedules import TrainingConfig
-from condkl_studies.training import State
+from condkl_studies.state import State
 from condkl_studies.training import windows as alone
 
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}  # of rounding, relative to the terms

@@ -14,7 +14,8 @@ from condkl_studies import products
 from condkl_studies.evaluation import iwae_log_likelihood
 from condkl_studies.randomness import seeded
 from condkl_studies.schedules import TrainingConfig
-from condkl_studies.training import State, windows
+from condkl_studies.state import State
+from condkl_studies.training import windows
 
 _ENDLESS = 10**9  # steps; the bench stops when it has seen enough
 

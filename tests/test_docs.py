@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NEEDS = {f"benchmarks.{name}_steps": name for name in ("pyro", "numpyro", "jax")}  # of the extra `bench`
+# Of the extras `bench` and `pyro`.
+NEEDS = {f"benchmarks.{name}_steps": name for name in ("pyro", "numpyro", "jax")} | {"condkl.pyro": "pyro"}
 FOLDERS = [*sorted((ROOT / "src").glob("condkl*/")), ROOT / "benchmarks"]
 FILES = [file.relative_to(folder.parent) for folder in FOLDERS for file in sorted(folder.rglob("*.py"))]
 ALL = [".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in FILES]

@@ -8,6 +8,7 @@ import pkgutil
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sphinx.util.typing import stringify_annotation
 EXPANDED = re.compile(r"^\{(modules|summary)\} (.+)$", re.MULTILINE)
 # Private ones, and the other ways to write a step, which import what need not be installed.
 HIDDEN = re.compile(r"\._[a-z]|_steps$")
+EXTRA = {"condkl.pyro": "pyro"}  # what is left out where it cannot be imported
 # Code in backticks, an example with its output, or a bar, where RST would see a substitution.
 BAR = re.compile(r"(`[^`]*`|^ *>>> .*(?:\n *\S.*)*)|\|", re.MULTILINE)
 
@@ -26,6 +28,8 @@ BAR = re.compile(r"(`[^`]*`|^ *>>> .*(?:\n *\S.*)*)|\|", re.MULTILINE)
 def modules(names: str) -> Iterator[str]:
     """Yield the modules of those names, each followed by the public ones below it."""
     for name in names.split():
+        if name in EXTRA and find_spec(EXTRA[name]) is None:
+            continue
         below = pkgutil.iter_modules(getattr(import_module(name), "__path__", ()), f"{name}.")
         yield name
         yield from (inner for one in below if not HIDDEN.search(one.name) for inner in modules(one.name))

@@ -54,7 +54,7 @@ LINKS = {
     "two clusters": "prop-clusters clusters.loading clusters.worth",
     "with a direct path": "prop-skip",
     "chain rule, L layers": "prop-chain-rule-layers vae.Terms",
-    "λ once per conditional KL": "prop-once objectives.scale_gradient objectives.Interpolated",
+    "λ once per conditional KL": "prop-once switch.scale_gradient objectives.Interpolated",
     "tilted posterior, L layers": "prop-tilted-chain",
     "tilted posterior, skips and time": "prop-tilted-skips",
     "KL balancing": "prop-balancing",

@@ -3,7 +3,8 @@
 Each returns the value it was given. A TypeError says that it is not numeric, a ValueError that it is out of its range.
 """
 
-import numpy as np
+from numbers import Integral, Real
+
 import torch
 from torch import Tensor
 
@@ -73,22 +74,55 @@ def fractions(name: str, value: Number) -> Tensor:
     return tensor
 
 
+def bits(name: str, value: Tensor) -> Tensor:
+    """Return `value`, a tensor of 0 and 1; one whose numbers cannot be read passes, as in a compiled function."""
+    if torch.compiler.is_compiling():
+        return value
+    try:
+        fine = bool(((value == 0) | (value == 1)).all())
+    except RuntimeError:  # there are none on the device "meta", and many at once under vmap
+        return value
+    if not fine:
+        raise ValueError(
+            f"{name}: expected bits, numbers 0 and 1, got others, from {value.min():g} to {value.max():g}. "
+            "Binarise grey levels, as condkl_studies.data.binarise does."
+        )
+    return value
+
+
 def unit_interval(name: str, value: float) -> float:
     """Return `value`, one number in [0, 1]."""
-    if not (isinstance(value, int | float | np.floating) and 0 <= value <= 1):
+    if not (_is_real(value) and 0 <= value <= 1):
         raise ValueError(f"{name}: expected a number from 0 to 1, got {value!r}. 1 is the full gradient, 0 is eq. (9).")
     return float(value)
 
 
 def share(name: str, value: float) -> float:
     """Return `value`, one number in (0, 1]."""
-    if not (isinstance(value, int | float) and 0 < value <= 1):
+    if not (_is_real(value) and 0 < value <= 1):
         raise ValueError(f"{name}: expected a share of the training, above 0 and up to 1, got {value!r}.")
     return float(value)
 
 
 def at_least_one(name: str, value: int) -> int:
-    """Return `value`, a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}.")
+    """Return `value`, a whole number of at least 1, NumPy's among them."""
+    return _whole(name, value, 1)
+
+
+def at_least_zero(name: str, value: int) -> int:
+    """Return `value`, a whole number of at least 0, NumPy's among them."""
+    return _whole(name, value, 0)
+
+
+def _whole(name: str, value: int, least: int) -> int:
+    if not _is_whole(value) or value < least:
+        raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}.")
     return int(value)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, Real)  # as NumPy's numbers are
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -12,7 +12,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from condkl._checks import at_least_one
+from condkl._checks import at_least_one, bits
 
 #: A tensor for each layer, from the top down.
 Tensors = Sequence[Tensor]
@@ -183,7 +183,7 @@ class HierarchicalVAE(nn.Module):
         self.latents = tuple(at_least_one("latents", n) for n in latents)
         if not self.latents:
             raise ValueError("latents: expected at least one width, got none. Pass e.g. (50, 100).")
-        widths = (hidden, hidden) if isinstance(hidden, int) else tuple(hidden)
+        widths = tuple(hidden) if isinstance(hidden, Sequence) else (hidden, hidden)
         if len(widths) != 2:
             raise ValueError(f"hidden: expected one or two widths, got {widths!r}. Pass e.g. (200, 100).")
         wide, narrow = (at_least_one("hidden", n) for n in widths)
@@ -232,18 +232,20 @@ class HierarchicalVAE(nn.Module):
         path: Path = None,
         kl: ConditionalKL = None,
     ) -> Terms:
-        """The terms of the ELBO at one draw of the latents. A ValueError says which shape does not fit the model.
+        """The terms of the ELBO at one draw of the latents. A ValueError says what does not fit the model.
 
         Args:
-            x: binary images as floats, shape (n, pixels).
+            x: bits as floats, shape (n, pixels). Other numbers than 0 and 1 are refused, except where they would have
+                to be waited for: in a compiled function, and on an accelerator if the noise is given.
             generator: the source of the latents' randomness, unless `noise` is given.
             noise: standard normal draws for each layer, as `noise(x)` gives them.
             path: a function that changes the gradient of a tensor and not its value, through which each latent reaches
                 the conditional KL below it; None leaves the gradient. R always sees the latents as they are.
             kl: a function that gives each conditional KL from q(u|v,x) and p(u|v), with a gradient of its own.
         """
-        if x.dim() != 2 or x.shape[1] != self.pixels:
-            raise ValueError(f"x: expected shape (n, {self.pixels}), got {tuple(x.shape)}. Flatten the images.")
+        if noise is None:
+            self.check_images(x)
+        self._check_shape(x)
         noise = self.noise(x, generator) if noise is None else list(noise)
         want, got = [(len(x), n) for n in self.latents], [tuple(e.shape) for e in noise]
         if got != want:
@@ -251,6 +253,15 @@ class HierarchicalVAE(nn.Module):
         q_v = self.posterior(x)
         R, C = self.below(x, q_v.at(noise[0]), noise[1:], path, kl=kl)
         return Terms(R, q_v.kl_from_standard(), C)
+
+    def check_images(self, x: Tensor) -> None:
+        """A ValueError if x are no images of this model: bits as floats, shape (n, pixels)."""
+        self._check_shape(x)
+        bits("x", x)
+
+    def _check_shape(self, x: Tensor) -> None:
+        if x.dim() != 2 or x.shape[1] != self.pixels:
+            raise ValueError(f"x: expected shape (n, {self.pixels}), got {tuple(x.shape)}. Flatten the images.")
 
     def posterior(self, x: Tensor) -> Gaussian:
         """q(v|x), each of its tensors (n, width of v)."""
@@ -270,6 +281,8 @@ class HierarchicalVAE(nn.Module):
         `x`, `path` and `kl` are as for `forward`, v has any values, shape (n, width), and `noise` is for the layers
         below it. With `freeze_model` omega, the parameters of the model, gets no gradient.
         """
+        if x.is_cpu:
+            bits("x", x)
         z, C = [v], []
         for layer in self.layers(v, noise, self.from_x(x), path, freeze_model):
             C.append(layer.q.kl_from(layer.p) if kl is None else kl(layer.q, layer.p))

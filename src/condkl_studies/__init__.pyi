@@ -10,6 +10,7 @@ from .plans import study as study
 from .schedule import run_all as run_all
 from .schedule import run_study as run_study
 from .schedules import TrainingConfig as TrainingConfig
+from .state import State as State
 from .store import RecordError as RecordError
 from .store import RunResult as RunResult
 from .training import fit as fit

@@ -24,8 +24,9 @@ from condkl.vae import HierarchicalVAE
 from condkl_studies import batches, steps
 from condkl_studies.following import Following, columns, hierarchical
 from condkl_studies.schedules import TrainingConfig
+from condkl_studies.state import State
 from condkl_studies.steps import Step
-from condkl_studies.training import State, add_row
+from condkl_studies.training import add_row
 
 MEMORY = 2 << 30  # bytes
 _WEIGHTED = LambdaSchedule()  # follows whatever λ it is given as the weight
@@ -194,14 +195,15 @@ def _step_of(stacks: Sequence[_Stack], multiples: Sequence[float]) -> Step:
     def step(bits: Tensor, places: object, noise: Sequence[Tensor], weight: Tensor, rates: Tensor, row: Tensor) -> None:
         x, end = bits.to(rates.dtype), 0
         for stack in stacks:
-            weights = list(stack.weights.values())
-            own = slice(end, end := end + len(weights[0]))
+            own = slice(end, end := end + len(next(iter(stack.weights.values()))))
             rows = stack.rows(stack.weights, x[own], [e[own] for e in noise], weight[own])
             # No row depends on another model's weights: the gradient of the sum is that of each.
+            each = zip(stack.weights.values(), stack.first, stack.second, multiples, strict=True)
+            weights, *rest = zip(*(one for one in each if one[0].requires_grad), strict=True)
             gradients = torch.autograd.grad(-rows[:, 0].sum(), weights, allow_unused=True, materialize_grads=True)
             with torch.no_grad():
                 row[own].copy_(rows)
-                steps.adam(zip(weights, gradients, stack.first, stack.second, multiples, strict=True), rates)
+                steps.adam(zip(weights, gradients, *rest, strict=True), rates)
 
     return step
 
@@ -244,6 +246,12 @@ def _recorded(buffers: Buffers, step: Step, changed: list[Tensor]) -> Callable[[
 
 def _check(runs: Sequence[Run], images: Tensor, plan: TrainingConfig) -> None:
     batches.check_enough(images, plan.batch_size)
-    kinds = {(run.state.step, *((p.shape, p.dtype, p.device) for p in run.state.model.parameters())) for run in runs}
+    kinds = {
+        (run.state.step, *((p.shape, p.dtype, p.device, p.requires_grad) for p in run.state.model.parameters()))
+        for run in runs
+    }
     if len(kinds) != 1:
-        raise ValueError("runs: expected models of one architecture, dtype, device and step. Train each kind alone.")
+        raise ValueError(
+            "runs: expected models of one architecture, dtype, device and step, with the same parameters frozen. Train "
+            "each kind alone."
+        )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from condkl._checks import at_least_one
+from condkl._checks import at_least_one, at_least_zero
 from condkl.objectives import canonical, objective
 from condkl_studies.schedules import TrainingConfig
 
@@ -24,6 +24,11 @@ _FIRST = frozenset({
 _SPELLED = {"gradient_batches": "gradients"}
 _FIELDS = {written: name for name, written in _SPELLED.items()}
 _FLAGS = ("skip", "residual", "may_diverge", "encoder_at_prior")
+_COUNTS: dict[str, Callable[[str, int], int]] = {
+    **dict.fromkeys(("steps", "batch_size", "every", "validate_every"), at_least_one),
+    **dict.fromkeys(("seed", "likelihood_images", "likelihood_samples", "pictures"), at_least_zero),
+    **dict.fromkeys(("gradient_batches", "noise_batches"), at_least_zero),
+}
 _KINDS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_FLAGS, bool),
     **dict.fromkeys(("learning_rate", "phi_rate", "scale_prior", "count_ratio", "glimpse_bias"), float),
@@ -103,17 +108,14 @@ class RunConfig:
                 raise ValueError(f"{name}: expected True or False, got {getattr(self, name)!r}.")
         if self.skip and self.residual:
             raise ValueError("residual: expected False with skip, got True. A sum of all layers has the skips already.")
-        for name, kind in _KINDS.items():
-            object.__setattr__(self, name, kind(getattr(self, name)))  # 1 and 1.0 are one config, and have one id
+        for name, value in _plain(self).items():
+            object.__setattr__(self, name, value)
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"protocol: expected one of {PROTOCOLS}, got {self.protocol!r}, of another version.")
         self.training()
-        at_least_one("validate_every", self.validate_every)
-        if min(self.seed, self.likelihood_images, self.likelihood_samples) < 0:
-            raise ValueError(f"seed, likelihood_images, likelihood_samples: expected 0 or more, got {self}.")
         if bool(self.likelihood_images) != bool(self.likelihood_samples):
             raise ValueError("likelihood_images, likelihood_samples: expected both or neither to be 0.")
-        if not 0 <= self.pictures * self.every <= self.steps:
+        if self.pictures * self.every > self.steps:
             most = self.steps // self.every
             raise ValueError(f"pictures: expected 0 to {most}, the number of windows, got {self.pictures!r}.")
         if self.hierarchical:
@@ -134,7 +136,9 @@ class RunConfig:
     def settings(self) -> dict[str, Any]:
         """The settings as records have them: those of protocol 1 always, later ones where they are not the default."""
         default = {f.name: f.default for f in fields(self) if f.name not in _FIRST}
-        values = ((f.name, getattr(self, f.name)) for f in fields(self))  # asdict would copy each, and ids are asked often
+        values = (
+            (f.name, getattr(self, f.name)) for f in fields(self)
+        )  # asdict copies each, and ids are asked for often
         own = {_SPELLED.get(k, k): v for k, v in values if k not in default or v != default[k]}
         if self.protocol == 1:  # spelled a fixed λ otherwise: `half` for λ = ½, and `lambda_0.7` for `lambda=0.7`
             own["objective"] = "half" if self.objective == "lambda=0.5" else self.objective.replace("=", "_")
@@ -192,6 +196,13 @@ class RunConfig:
     @property
     def _followed(self) -> str:
         return self.objective if self.until is None else f"{self.objective} until {self.until:g}"
+
+
+def _plain(config: RunConfig) -> dict[str, Any]:
+    """The settings as Python's own numbers, so that 1, 1.0 and NumPy's 1 are one config, and have one id."""
+    counts = {name: count(name, getattr(config, name)) for name, count in _COUNTS.items()}
+    sizes = {name: tuple(at_least_one(name, n) for n in getattr(config, name)) for name in ("latents", "hidden")}
+    return counts | sizes | {name: kind(getattr(config, name)) for name, kind in _KINDS.items()}
 
 
 def canonical_json(value: Any) -> str:

@@ -21,8 +21,9 @@ from condkl_studies.config import PROTOCOL, RunConfig
 from condkl_studies.data import load
 from condkl_studies.machine import commit, compiler, machine
 from condkl_studies.randomness import seeded_globally
+from condkl_studies.state import State
 from condkl_studies.store import RunResult
-from condkl_studies.training import NonFiniteLossError, State, fastest_calls, windows
+from condkl_studies.training import NonFiniteLossError, fastest_calls, windows
 
 
 class RunFailedError(RuntimeError):

@@ -1,6 +1,6 @@
 """What a trained model is worth on images that it was not trained on: ELBO, likelihood, and the units in use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -9,13 +9,14 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from condkl._checks import at_least_one
+from condkl.evaluation import ACTIVE, log_mean_weight
 from condkl.vae import Gaussian, HierarchicalVAE, Terms
 from condkl_studies import products
 from condkl_studies.data import binarise
 from condkl_studies.following import summary
 from condkl_studies.randomness import seeded
 
-_ACTIVE_VARIANCE = 0.01  # of a unit's posterior mean over the images (Burda et al., 2015)
+BLOCK = 1000  # images or draws whose randomness is drawn at once: with another number, other numbers are drawn
 _ACTIVE_NATS = 0.01  # of a unit's KL
 _FACTORS = 98  # of one product; 784 pixels are eight products
 
@@ -38,36 +39,65 @@ class Units:
         unit of u counts if its KL is above 0.01 nats.
         """
         below = {f"active_u{i if i > 1 else ''}": (kl > _ACTIVE_NATS).sum() for i, kl in enumerate(self.kl[1:], 1)}
-        found = {"active_v": (self.variance > _ACTIVE_VARIANCE).sum(), **below}
+        found = {"active_v": (self.variance > ACTIVE).sum(), **below}
         return {name: int(count) for name, count in found.items()}
 
 
 @torch.no_grad()
-def mean_terms(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1000) -> dict[str, float]:
+def mean_terms(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = BLOCK) -> dict[str, float]:
     """Means over `images` of the ELBO and its terms, one draw of the binarisation and of the latents per image.
 
-    The images are grey levels as bytes, shape (n, pixels), `chunk` of them at once. The means are `elbo`, `R`, `A`, `C`
-    in nats (and `C1`, `C2`, … with several conditional KLs). An ELBO is a lower bound of the log-likelihood, not the
+    The images are grey levels as bytes, shape (n, pixels); `chunk` of them pass through the networks at once, which
+    changes the means by rounding alone. `seed` is a whole number of at least 0. The means are `elbo`, `R`, `A`, `C` in
+    nats (and `C1`, `C2`, … with several conditional KLs). An ELBO is a lower bound of the log-likelihood, not the
     log-likelihood.
     """
-    generator = seeded(seed, next(model.parameters()).device)
-    parts = [model(binarise(part, generator), generator) for part in images.to(generator.device).split(chunk)]
-    return summary(Terms(*(torch.cat([getattr(part, name) for part in parts]) for name in ("R", "A", "C"))))
+    parts = [model(x, noise=noise) for x, *noise in _drawn(model, images, seed, chunk)]
+    return summary(Terms(*(_joined([getattr(part, name) for part in parts]) for name in ("R", "A", "C"))))
 
 
 @torch.no_grad()
-def units(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = 1000) -> Units:
+def units(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int = BLOCK) -> Units:
     """What each latent unit does on `images`, by one draw of binarisation and latents per image, as in `mean_terms`."""
-    generator = seeded(seed, next(model.parameters()).device)
     means, kls = [], []
-    for part in images.to(generator.device).split(chunk):
-        x = binarise(part, generator)
-        noise = model.noise(x, generator)
+    for x, *noise in _drawn(model, images, seed, chunk):
         q = model.posterior(x)
         means.append(q.mean)
         below = model.layers(q.at(noise[0]), noise[1:], model.from_x(x))
         kls.append([q.kl_per_unit_from_standard().sum(0), *(layer.q.kl_per_unit(layer.p).sum(0) for layer in below)])
-    return Units(torch.cat(means).var(0), tuple(torch.stack(kl).sum(0) / len(images) for kl in zip(*kls, strict=True)))
+    return Units(
+        _joined(means).var(0), tuple(_joined(kl, torch.stack).sum(0) / len(images) for kl in zip(*kls, strict=True))
+    )
+
+
+def _drawn(model: HierarchicalVAE, images: Tensor, seed: int, chunk: int) -> Iterator[Sequence[Tensor]]:
+    """Bits of the images in the model's precision, and noise for each layer, `chunk` images at once."""
+    weight = next(model.parameters())
+    generator = seeded(seed, weight.device)
+
+    def block(grey: Tensor) -> Sequence[Tensor]:
+        x = binarise(grey, generator, weight.dtype)
+        return [x, *model.noise(x, generator)]
+
+    return _rechunked(map(block, images.to(weight.device).split(BLOCK)), chunk)
+
+
+def _rechunked(blocks: Iterable[Sequence[Tensor]], chunk: int) -> Iterator[Sequence[Tensor]]:
+    """The rows of all blocks, `chunk` at once: so that what is drawn by blocks does not depend on the chunk."""
+    at_least_one("chunk", chunk)
+    held: Sequence[Tensor] = []
+    for block in blocks:
+        held = [torch.cat(both) for both in zip(held, block, strict=True)] if held else block
+        while len(held[0]) >= chunk:
+            yield [each[:chunk] for each in held]
+            held = [each[chunk:] for each in held]
+    if held and len(held[0]):
+        yield held
+
+
+def _joined(parts: Sequence[Tensor], join: Callable[[list[Tensor]], Tensor] = torch.cat) -> Tensor:
+    """The parts as one tensor of float32 or finer, in which means are taken."""
+    return join([part.to(torch.promote_types(part.dtype, torch.float32)) for part in parts])
 
 
 @torch.no_grad()
@@ -76,30 +106,34 @@ def iwae_log_likelihood(
     x: Tensor,
     samples: int,
     generator: torch.Generator | None = None,
-    chunk: int = 1000,
+    chunk: int = BLOCK,
     compiled: bool = False,
 ) -> Tensor:
     """Log 1/K Σ_k p(x,u_k,v_k) / q(u_k,v_k|x): a lower bound of log p(x) on average, tight as K grows.
 
-    `x` are binary images as floats, shape (n, pixels); another shape is a ValueError. K is `samples`, draws of the
-    latents per image with `generator`, `chunk` of them at once. The networks run in the model's precision; the weights
-    are added up in float64. The result is float64, in nats, shape (n,). Source: Burda, Grosse & Salakhutdinov (2015).
-    What is `compiled`, which takes seconds, is faster and rounds otherwise.
+    It is `condkl.iwae_log_likelihood` for this model alone: image by image, so that what q(u|v,x) takes of x is
+    computed once for all draws, without objects of distributions, which `torch.compile` would not take, and with noise
+    that the chunk does not change. `x` are bits as floats, shape (n, pixels), else it is a ValueError. K is `samples`,
+    draws of the latents per image with `generator`, `chunk` of them at once. The networks run in the model's precision;
+    the weights are added up in float64. The result is float64, in nats, shape (n,). What is `compiled`, which takes
+    seconds, is faster and rounds otherwise.
+
+    Source:
+        Burda, Grosse & Salakhutdinov (2015).
     """
+    model.check_images(x)
     at_least_one("samples", samples)
-    at_least_one("chunk", chunk)
-    if x.dim() != 2 or x.shape[1] != model.pixels:
-        raise ValueError(f"x: expected shape (n, {model.pixels}), got {tuple(x.shape)}. Flatten the images.")
     weigh = _compiled(x.device, x.dtype) if compiled else _log_weights
     q_v = model.posterior(x)
     from_x = model.from_x(x)  # what q(u|v,x) takes of x alone, once per image
-    counts = [min(chunk, samples - start) for start in range(0, samples, chunk)]
-    likelihoods = []
-    for i in range(len(x)):
+    blocks = [min(BLOCK, samples - start) for start in range(0, samples, BLOCK)]
+
+    def estimate(i: int) -> Tensor:
         one, parts = Gaussian(q_v.mean[i], q_v.log_scale[i]), [part[i] for part in from_x]
-        weights = [weigh(model, x[i], one, parts, model.noise(x.new_empty(n, 0), generator)) for n in counts]
-        likelihoods.append(torch.cat(weights).double().logsumexp(0))
-    return torch.stack(likelihoods) - torch.tensor(samples, dtype=torch.float64).log()
+        noise = _rechunked((model.noise(x.new_empty(n, 0), generator) for n in blocks), chunk)
+        return log_mean_weight(lambda _: weigh(model, x[i], one, parts, list(next(noise))), samples, chunk)
+
+    return torch.stack([estimate(i) for i in range(len(x))])
 
 
 @cache

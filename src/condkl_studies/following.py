@@ -52,17 +52,24 @@ class Following(Trainable):
         return -terms.elbo.mean(), columns(terms).detach()
 
     def pulls(self, model: nn.Module, x: Tensor, generator: torch.Generator) -> dict[str, float]:
-        """What `gradient_record` gives."""
+        """What `gradient_record` gives; a ValueError if theta is frozen."""
+        _check_theta("gradient_batches", hierarchical(model))
         return gradient_record(hierarchical(model), x, generator)
 
     def noise(self, model: nn.Module, batches: Sequence[Tensor], generator: torch.Generator) -> dict[str, float]:
-        """What `noise_record` gives."""
+        """What `noise_record` gives; a ValueError if theta is frozen."""
+        _check_theta("noise_batches", hierarchical(model))
         return noise_record(hierarchical(model), batches, generator)
 
 
 def hierarchical(model: nn.Module) -> HierarchicalVAE:
     """The model as what it is."""
     return cast(HierarchicalVAE, model)
+
+
+def _check_theta(name: str, model: HierarchicalVAE) -> None:
+    if not all(p.requires_grad for p in model.theta()):
+        raise ValueError(f"{name}: expected 0 where parameters of theta are frozen. They have no gradient to record.")
 
 
 def columns(terms: Terms) -> Tensor:

@@ -13,8 +13,8 @@ from condkl_studies import plans, store
 from condkl_studies.config import PROTOCOL, RunConfig
 from condkl_studies.engine import initial_model, trained
 from condkl_studies.machine import compiler_found, machine
+from condkl_studies.state import State
 from condkl_studies.store import RunResult
-from condkl_studies.training import State
 
 TERMS = ("elbo", "R", "A", "C")
 LEVEL = 0.999  # of the interval in which a repetition on another kind of machine has to lie: four terms are looked at

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from condkl._checks import at_least_one
+from condkl._checks import at_least_one, at_least_zero
 
 
 def _in_stages(count: int) -> Callable[[float], float]:
@@ -59,17 +59,21 @@ class TrainingConfig:
     noise_batches: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "every"):
-            at_least_one(name, getattr(self, name))
+        for name, count in (
+            *dict.fromkeys(("steps", "batch_size", "every"), at_least_one).items(),
+            *dict.fromkeys(("gradient_batches", "noise_batches"), at_least_zero).items(),
+        ):
+            object.__setattr__(self, name, count(name, getattr(self, name)))  # NumPy's numbers become Python's
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {self.schedule!r}.")
         for name in ("learning_rate", "phi_rate"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)!r}.")
-        if not 0 <= (count := self.gradient_batches) <= self.every:
-            raise ValueError(f"gradient_batches: expected 0 to every={self.every} batches, got {count!r}.")
-        if (count := self.noise_batches) != 0 and not 2 <= count <= self.every:
-            raise ValueError(f"noise_batches: expected 0, or 2 to every={self.every} batches, got {count!r}.")
+            object.__setattr__(self, name, float(getattr(self, name)))
+        if (batches := self.gradient_batches) > self.every:
+            raise ValueError(f"gradient_batches: expected 0 to every={self.every} batches, got {batches!r}.")
+        if (batches := self.noise_batches) != 0 and not 2 <= batches <= self.every:
+            raise ValueError(f"noise_batches: expected 0, or 2 to every={self.every} batches, got {batches!r}.")
 
     @property
     def kept(self) -> int:

@@ -20,8 +20,14 @@ Step = Callable[[Tensor, Places | None, Sequence[Tensor], Tensor, Tensor, Tensor
 
 
 def step_of(model: nn.Module, first: list[Tensor], second: list[Tensor], rule: Trainable) -> Step:
-    """One step: the gradient of the loss, and Adam in place on the weights and their two moments."""
-    parameters, multiples = list(model.parameters()), rule.multiples(model)
+    """One step: the gradient of the loss, and Adam in place on the weights and their two moments.
+
+    Frozen parameters, which require no gradient, keep their values; a ValueError says that all are.
+    """
+    each = zip(model.parameters(), first, second, rule.multiples(model), strict=True)
+    if not (trained := [one for one in each if one[0].requires_grad]):
+        raise ValueError("model: expected a parameter that requires a gradient, got none. Unfreeze what is to learn.")
+    parameters, first, second, multiples = (list(column) for column in zip(*trained, strict=True))
 
     def step(
         bits: Tensor, places: Places | None, drawn: Sequence[Tensor], weights: Tensor, rates: Tensor, row: Tensor

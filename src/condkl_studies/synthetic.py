@@ -1,5 +1,6 @@
 """Binary images from known hierarchical models, whose evidence can be computed: data for controlled comparisons."""
 
+import copy
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -30,8 +31,8 @@ class KnownModel:
     skip: bool = False
 
     def truth(self) -> HierarchicalVAE:
-        """The model itself; its posteriors mean nothing."""
-        return _truth(self.spread, self.skip)
+        """The model itself, a copy in float32 at every call; its posteriors mean nothing."""
+        return copy.deepcopy(_truth(self.spread, self.skip))
 
     def images(self, split: str) -> Tensor:
         """Draws from the model as bytes, 0 or 255, shape (n, 64); every call gives the same."""
@@ -41,11 +42,12 @@ class KnownModel:
     def log_evidence(self, x: Tensor, reach: float = 5.0, step: float = 0.4, chunk: int = 20) -> Tensor:
         """Log p(x) = log ∫∫ p(v) p(u|v) p(x|u,v) du dv in nats, by the trapezoidal rule, `chunk` images at once.
 
-        `x` are binary images as floats, shape (n, 64). The grid over v and, around each f(v), over u goes to `reach`
-        standard deviations in steps of `step`, over v, where f bends, ten times finer. The result is float64, shape
-        (n,). At the defaults an image is off by up to 0.005, the mean over images by 1e-5.
+        `x` are bits as floats, shape (n, 64), else it is a ValueError. The grid over v and, around each f(v), over u
+        goes to `reach` standard deviations in steps of `step`, over v, where f bends, ten times finer. The result is
+        float64, shape (n,). At the defaults an image is off by up to 0.005, the mean over images by 1e-5.
         """
         model = self.truth()
+        model.check_images(x)
         v, weight_v = _grid(reach, step / 10)
         e, weight_e = _grid(reach, step)
         q = gaussian(model.p_u[0](v[:, None]))
@@ -53,7 +55,7 @@ class KnownModel:
         u = (q.mean[:, None] + q.log_scale.exp()[:, None] * noise).flatten(0, 1)
         logits = model.p_x(model.decoder_input([v.repeat_interleave(len(noise))[:, None], u]))
         constant = (weight_v[:, None] * weight_u).flatten().log() - torch.nn.functional.softplus(logits).sum(1)
-        return torch.cat([(part @ logits.T + constant).double().logsumexp(1) for part in x.split(chunk)])
+        return torch.cat([(part @ logits.T + constant).double().logsumexp(1) for part in x.float().split(chunk)])
 
 
 def known_model(name: str) -> KnownModel:
@@ -68,10 +70,11 @@ def known_model(name: str) -> KnownModel:
 def _truth(spread: float, skip: bool) -> HierarchicalVAE:
     with seeded_globally(0):  # the posteriors' weights are drawn, and not used
         model = HierarchicalVAE((1, 2), _HIDDEN, skip=skip, pixels=_PIXELS).requires_grad_(False)
+    model.float()  # whatever the default is
     draws = seeded(0)
     for parameter in model.omega():
         fan_in = parameter.shape[-1] if parameter.dim() == 2 else 4
-        parameter.copy_(torch.randn(parameter.shape, generator=draws) / math.sqrt(fan_in))
+        parameter.copy_(torch.randn(parameter.shape, generator=draws, dtype=torch.float32) / math.sqrt(fan_in))
     conditional = cast(TanhNet, model.p_u[0])
     cast(Tensor, conditional.parts[0].weight).mul_(1.5)
     model.p_x.out.weight.mul_(_GAIN)
@@ -93,11 +96,12 @@ def _images(model: KnownModel, split: str) -> Tensor:
         raise ValueError(f"split: expected one of {', '.join(_SIZES)}, got {split!r}.")
     draws = seeded(1 + list(_SIZES).index(split))
     probabilities = model.truth().sample(_SIZES[split], draws)
-    return (torch.rand(probabilities.shape, generator=draws) < probabilities).to(torch.uint8) * 255
+    levels = torch.rand(probabilities.shape, generator=draws, dtype=probabilities.dtype)
+    return (levels < probabilities).to(torch.uint8) * 255
 
 
 def _grid(reach: float, step: float) -> tuple[Tensor, Tensor]:
     """Points of a standard normal and their probabilities, by the trapezoidal rule."""
-    points = torch.arange(-reach, reach + step / 2, step)
+    points = torch.arange(-reach, reach + step / 2, step, dtype=torch.float32)
     weight = torch.exp(-0.5 * points.double().square())
     return points, (weight / weight.sum()).float()

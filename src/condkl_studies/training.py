@@ -7,14 +7,16 @@ record is read. A state between two windows is all that a later process needs to
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from condkl._checks import at_least_zero
 from condkl.objectives import Objective
 from condkl.vae import HierarchicalVAE
 from condkl_studies import batches, products, steps
@@ -23,6 +25,7 @@ from condkl_studies.models import Trainable
 from condkl_studies.products import Calls
 from condkl_studies.randomness import ASIDE, NOISE, stream
 from condkl_studies.schedules import TrainingConfig
+from condkl_studies.state import State, description
 from condkl_studies.steps import Step
 
 
@@ -41,27 +44,6 @@ class NonFiniteLossError(RuntimeError):
         )
 
 
-@dataclass
-class State:
-    """Training between two windows: the model, its step, Adam's moments of each parameter, and the record so far.
-
-    `film` has the pictures so far, by name, the first dimension being time.
-    """
-
-    model: nn.Module
-    step: int
-    first: list[Tensor]
-    second: list[Tensor]
-    rows: list[dict[str, float]] = field(default_factory=list)
-    film: dict[str, Tensor] = field(default_factory=dict)
-
-    @classmethod
-    def start(cls, model: nn.Module) -> "State":
-        """No step done."""
-        first, second = ([torch.zeros_like(p) for p in model.parameters()] for _ in range(2))
-        return cls(model, 0, first, second)
-
-
 @dataclass(frozen=True)
 class Fit:
     """A trained model with its record, `history`: one row per window.
@@ -77,12 +59,34 @@ class Fit:
 
 
 def fit(
-    model: HierarchicalVAE, objective: Objective, images: Tensor, plan: TrainingConfig, seed: int, progress: bool = True
+    model: HierarchicalVAE,
+    objective: Objective,
+    images: Tensor,
+    plan: TrainingConfig,
+    seed: int,
+    progress: bool = True,
+    checkpoint: Path | None = None,
 ) -> Fit:
-    """Train `model` in place as `windows` does, with a progress bar, and return it with its record."""
+    """Train `model` in place as `windows` does, with a progress bar, and return it with its record.
+
+    After each window the state is saved in the file `checkpoint`, if one is given. If it is there already, training
+    goes on from it, to the same numbers as without the stop: the same call again resumes what was interrupted, with the
+    same objective and images. A ValueError says that the file is of another plan or seed, a StateError that it is
+    broken or of another model.
+    """
+    of = {"plan": asdict(plan), "seed": at_least_zero("seed", seed)}
     state = State.start(model)
-    with tqdm(total=plan.steps, desc="training", disable=not progress, unit="step") as bar:
+    if checkpoint and Path(checkpoint).exists():
+        if (saved := description(checkpoint).get("of")) != of:
+            raise ValueError(
+                f"checkpoint: expected a state of {of}, got one of {saved}. Choose another file, delete this one, or "
+                "go on from `State.load` with `windows`."
+            )
+        state = State.load(checkpoint, model)
+    with tqdm(total=plan.steps, initial=state.step, desc="training", disable=not progress, unit="step") as bar:
         for _ in windows(state, objective, images, plan, seed):
+            if checkpoint:
+                state.save(checkpoint, of=of)
             bar.update(state.step - bar.n)
             bar.set_postfix(elbo=f"{state.rows[-1]['elbo']:.1f}")
     return Fit(model, pd.DataFrame(state.rows))
@@ -100,7 +104,8 @@ def windows(
     """Train `state.model` in place by Adam on freshly binarised batches; yield the state after each window.
 
     The model is on any device, and the images, grey levels as bytes, shape (n, pixels), follow it there. `seed` is that
-    of their order, their binarisation and the latents. A term of the ELBO that is not finite is a NonFiniteLossError.
+    of their order, their binarisation and the latents. Parameters that require no gradient stay as they are. A term of
+    the ELBO that is not finite is a NonFiniteLossError.
 
     Args:
         followed: what the model follows: an objective, if it is a `HierarchicalVAE`.

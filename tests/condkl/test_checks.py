@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from condkl._checks import as_tensor, at_least_one, positive, share, unit_interval
+from condkl._checks import as_tensor, at_least_one, at_least_zero, positive, share, unit_interval
 
 
 @pytest.mark.parametrize("value", [2, 2.0, np.float32(2), torch.tensor(2), [2.0], np.array([2, 2])])
@@ -42,7 +42,7 @@ def test_a_variance_of_zero_or_below_is_refused(bad):
         positive("beta", bad)
 
 
-@pytest.mark.parametrize("good", [0, 1, 0.0, 0.5, 1.0])
+@pytest.mark.parametrize("good", [0, 1, 0.0, 0.5, 1.0, np.float32(0.5), np.int64(1)])
 def test_the_ends_of_the_unit_interval_belong_to_it(good):
     assert unit_interval("lam", good) == good
     assert isinstance(unit_interval("lam", good), float)
@@ -59,6 +59,19 @@ def test_a_count_that_is_not_a_whole_number_above_zero_is_refused(bad):
     with pytest.raises(ValueError, match=r"steps: expected a whole number of at least 1, got"):
         at_least_one("steps", bad)
     assert at_least_one("steps", 1) == 1
+
+
+@pytest.mark.parametrize("kind", [int, np.int8, np.int64, np.uint64])
+def test_whole_numbers_of_numpy_become_pythons(kind):
+    assert type(at_least_one("steps", kind(2))) is int
+    assert type(at_least_zero("seed", kind(0))) is int
+    assert (at_least_one("steps", kind(2)), at_least_zero("seed", kind(0))) == (2, 0)
+
+
+@pytest.mark.parametrize("bad", [-1, np.int64(-1), 0.0, True, None])
+def test_a_seed_below_zero_is_refused(bad):
+    with pytest.raises(ValueError, match=r"seed: expected a whole number of at least 0, got"):
+        at_least_zero("seed", bad)
 
 
 @pytest.mark.parametrize("value", [0, -0.5, 1.5, math.nan, "half"])

@@ -20,7 +20,7 @@ from condkl.linear import (
     tempered_posterior,
     tilted_posterior,
 )
-from condkl.objectives import scale_gradient
+from condkl.switch import scale_gradient
 
 X, SLOPE, BETA, SIGMA2 = 1.3, 1.5, 0.5, 0.2
 

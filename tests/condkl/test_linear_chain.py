@@ -18,7 +18,8 @@ from problems import tensor
 from scipy import optimize
 
 from condkl.linear import chain_noise, rho
-from condkl.objectives import interpolated, scale_gradient
+from condkl.objectives import interpolated
+from condkl.switch import scale_gradient
 from condkl.vae import HierarchicalVAE
 
 WEIGHTS = (0.0, 0.3, 0.5, 1.0)

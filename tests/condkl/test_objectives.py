@@ -24,7 +24,6 @@ from condkl.objectives import (
     modified,
     names,
     objective,
-    scale_gradient,
 )
 from condkl.objectives.free_bits import FreeBits
 from condkl.objectives.kl_balancing import KLBalancing
@@ -162,17 +161,6 @@ def test_a_schedule_starts_ends_and_lasts_as_it_is_told():
     schedule = LambdaSchedule(first=0.2, last=0.8, until=1.0)
     assert [schedule.weight(p) for p in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([0.2, 0.35, 0.5, 0.8])
     assert [KLWarmUp(until=0.5).weight(p) for p in (0.0, 0.25, 0.5, 0.75)] == [0, 0.5, 1, 1]
-
-
-@given(st.floats(0, 1), st.floats(-1e6, 1e6))
-def test_a_scaled_path_keeps_the_value_and_scales_the_gradient(lam, value):
-    v = torch.tensor(value, dtype=torch.float64, requires_grad=True)
-    for weight in (lam, tensor(lam)):
-        scaled = scale_gradient(v, weight)
-        assert torch.equal(scaled, v)
-        assert scaled.requires_grad == (lam > 0 or weight is not lam)  # only the number 0 cuts the path
-        if scaled.requires_grad:
-            assert torch.autograd.grad(scaled, v)[0] == lam
 
 
 class Leaking(HierarchicalVAE):

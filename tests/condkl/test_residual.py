@@ -4,7 +4,8 @@ import pytest
 import torch
 from by_hand import error, gradient, make, matrices, split, terms_by_hand
 
-from condkl.objectives import interpolated, scale_gradient
+from condkl.objectives import interpolated
+from condkl.switch import scale_gradient
 from condkl.vae import HierarchicalVAE
 
 WIDTHS = [(2,), (2, 3), (2, 3, 2, 3)]

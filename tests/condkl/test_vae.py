@@ -7,7 +7,9 @@ import pytest
 import torch
 from scipy import integrate, stats
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
+from torch.func import vmap
 
+from condkl.objectives import full, modified
 from condkl.vae import Gaussian, HierarchicalVAE, TanhNet, Terms, gaussian
 
 MODELS = [((2,), False), ((2,), True), ((2, 3), False), ((2, 3), True), ((2, 3, 4), False), ((2, 3, 4), True)]
@@ -289,3 +291,32 @@ def test_images_of_another_shape_are_refused(x):
 def test_noise_of_another_shape_is_refused(shapes):
     with pytest.raises(ValueError, match=r"noise: expected shapes .*Make it with model\.noise"):
         make()(images(), noise=[torch.zeros(s).double() for s in shapes])
+
+
+@pytest.mark.parametrize("grey", [torch.full((5, PIXELS), 255.0), torch.full((5, PIXELS), 0.5), images() * math.nan])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, x: model(x),
+        lambda model, x: model(x, noise=model.noise(x)),
+        full,
+        lambda model, x: modified(model, x, noise=model.noise(x)),
+        lambda model, x: model.below(x, torch.zeros(5, 2).double(), [torch.zeros(5, 3).double()]),
+        lambda model, x: model.check_images(x),
+    ],
+)
+def test_grey_levels_where_bits_are_expected_are_refused(call, grey):
+    """They would have a "likelihood" above 1."""
+    with pytest.raises(
+        ValueError, match=r"x: expected bits, numbers 0 and 1, got others, from .* Binarise grey levels"
+    ):
+        call(make(), grey.double())
+
+
+def test_what_cannot_be_read_or_waited_for_is_not_looked_at(monkeypatch):
+    model, grey = make(), torch.full((5, PIXELS), 255.0).double()
+    model.to("meta")(grey.to("meta"))
+    model = make()
+    vmap(lambda x: (model.check_images(x), x)[1])(grey[:, None])
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert model(grey).R.isfinite().all()

@@ -18,7 +18,8 @@ from condkl.vae import HierarchicalVAE, Terms
 from condkl_studies import batched, training
 from condkl_studies.batched import Program, Run, footprint
 from condkl_studies.schedules import TrainingConfig
-from condkl_studies.training import NonFiniteLossError, State
+from condkl_studies.state import State
+from condkl_studies.training import NonFiniteLossError
 
 ALL = [*names(), "lambda=0.5", "modified+free_bits"]
 PIXELS = 16
@@ -103,6 +104,16 @@ def test_in_float32_the_numbers_agree_to_its_rounding():
     train(given)
     for run, own in zip(given, want, strict=True):
         assert_same(run.state, own, tolerance=1e-3)
+
+
+def test_frozen_parameters_stay_and_the_others_are_trained():
+    given = runs([full, modified])
+    for run in given:
+        run.state.model.p_u.requires_grad_(False)
+    want = [alone(run, PLAIN) for run in given]
+    train(given, PLAIN)
+    for run, own in zip(given, want, strict=True):
+        assert_same(run.state, own)
 
 
 def test_runs_that_differ_in_lambda_alone_are_one_stack_and_those_of_one_objective_follow_it_itself():

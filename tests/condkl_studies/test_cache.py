@@ -17,7 +17,7 @@ from condkl_studies.cache import Cache, RunBusyError, cache_folder
 from condkl_studies.config import PROTOCOL
 from condkl_studies.engine import initial_model, trained
 from condkl_studies.machine import machine
-from condkl_studies.training import State
+from condkl_studies.state import State
 
 STOPPED = replace(TINY, steps=12)
 FILE = "state.safetensors"

@@ -22,7 +22,7 @@ from condkl_studies.cache import Cache
 from condkl_studies.config import PROTOCOL
 from condkl_studies.engine import initial_model
 from condkl_studies.schedule import Outcome
-from condkl_studies.training import State
+from condkl_studies.state import State
 
 SPARE = [replace(TINY, seed=seed) for seed in (20, 21)]
 
@@ -276,7 +276,9 @@ def to_all(pid):
         pytest.param(1, to_all, 130, id="ctrl-c"),
         pytest.param(2, to_all, 130, id="ctrl-c, two workers", marks=pytest.mark.slow),
         pytest.param(2, lambda pid: os.kill(pid, signal.SIGINT), 130, id="sigint", marks=pytest.mark.slow),
-        pytest.param(2, lambda pid: os.kill(pid, signal.SIGKILL), -signal.SIGKILL, id="sigkill", marks=pytest.mark.slow),
+        pytest.param(
+            2, lambda pid: os.kill(pid, signal.SIGKILL), -signal.SIGKILL, id="sigkill", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_interrupted_it_ends_at_once_with_its_workers_and_goes_on_later(

@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,13 +162,23 @@ def test_settings_that_are_no_config_are_refused(change, named):
         ({"pictures": 4}, "pictures: expected 0 to 3, the number of windows, got 4"),
         ({"residual": 2}, "residual: expected True or False, got 2"),
         ({"residual": True, "skip": True}, "residual: expected False with skip"),
-        ({"seed": -1}, "seed, likelihood_images, likelihood_samples: expected 0 or more"),
+        ({"seed": -1}, "seed: expected a whole number of at least 0, got -1"),
+        ({"likelihood_images": -1}, "likelihood_images: expected a whole number of at least 0"),
+        ({"latents": (2, 0)}, "latents: expected a whole number of at least 1, got 0"),
         ({"likelihood_samples": 0}, "expected both or neither to be 0"),
     ],
 )
 def test_a_senseless_setting_is_refused_at_once(change, message):
     with pytest.raises(ValueError, match=message):
         replace(TINY, **change)
+
+
+def test_numbers_of_numpy_and_lists_make_the_same_config():
+    kinds = {int: np.int64, float: np.float64, tuple: lambda sizes: [np.int32(n) for n in sizes]}
+    spelled = {f.name: getattr(TINY, f.name) for f in fields(TINY) if f.name != "protocol"}
+    other = RunConfig(**{name: kinds.get(type(value), lambda same: same)(value) for name, value in spelled.items()})
+    assert (other, hash(other), other.id) == (TINY, hash(TINY), TINY.id)
+    assert json.loads(other.canonical()) == json.loads(TINY.canonical())
 
 
 @pytest.mark.parametrize("name", plans.names())

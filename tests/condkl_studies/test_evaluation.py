@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from condkl.vae import HierarchicalVAE
+from condkl_studies import evaluation
 from condkl_studies.data import binarise
 from condkl_studies.evaluation import Units, iwae_log_likelihood, mean_terms, units
 
@@ -26,14 +27,43 @@ def images(n=50):
     return torch.randint(0, 256, (n, PIXELS), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
 
 
-def test_the_mean_is_over_all_images_also_when_the_last_chunk_is_short():
-    model, generator = make(), torch.Generator().manual_seed(2)
+CHUNKS = (1, 7, 20, 30, 1000)
+DTYPES = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2}  # with the rounding of means of 50 images
+
+
+@pytest.fixture
+def _small_blocks(monkeypatch):
+    """Randomness drawn for so few at once that the tests have several blocks, the last one short."""
+    monkeypatch.setattr(evaluation, "BLOCK", 20)
+
+
+@pytest.mark.usefixtures("_small_blocks")
+@pytest.mark.parametrize("chunk", CHUNKS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_mean_is_over_all_images_whatever_the_chunk_and_the_precision(dtype, chunk):
+    model, generator = make().to(dtype), torch.Generator().manual_seed(2)
     total = dict.fromkeys(("elbo", "R", "A", "C"), 0.0)
     for part in (images()[:20], images()[20:40], images()[40:]):
-        terms = model(binarise(part, generator), generator)
+        terms = model(binarise(part, generator, dtype), generator)
         for name in total:
-            total[name] += float(getattr(terms, name).sum().detach()) / 50
-    assert mean_terms(model, images(), seed=2, chunk=20) == pytest.approx(total, rel=1e-5)
+            total[name] += float(getattr(terms, name).double().sum().detach()) / 50
+    assert mean_terms(model, images(), seed=2, chunk=chunk) == pytest.approx(total, rel=DTYPES[dtype])
+
+
+@pytest.mark.usefixtures("_small_blocks")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_chunks_change_no_unit(dtype):
+    model = make().to(dtype)
+    want, *others = (units(model, images(), 3, chunk) for chunk in CHUNKS)
+    for found in others:
+        for one, other in zip((found.variance, *found.kl), (want.variance, *want.kl), strict=True):
+            torch.testing.assert_close(one, other, rtol=DTYPES[dtype], atol=DTYPES[dtype])
+    assert want.variance.dtype == torch.promote_types(dtype, torch.float32)
+
+
+def test_the_studies_draw_a_thousand_at_once():
+    """The number is part of their protocol: with another, the records have other numbers."""
+    assert evaluation.BLOCK == 1000
 
 
 def test_the_seed_decides_and_the_global_randomness_stays():
@@ -216,6 +246,14 @@ def test_chunks_change_no_value(chunk):
     torch.testing.assert_close(got, want, rtol=1e-13, atol=0)
 
 
+@pytest.mark.usefixtures("_small_blocks")
+def test_chunks_change_no_draw_of_the_likelihood():
+    model, x = make((2, 3)).double(), binarise(images(2), torch.Generator(), torch.float64)
+    want, *others = (iwae_log_likelihood(model, x, 50, torch.Generator().manual_seed(1), chunk) for chunk in CHUNKS)
+    for found in others:
+        torch.testing.assert_close(found, want, rtol=1e-13, atol=0)
+
+
 def test_the_estimate_is_the_log_mean_of_the_weights_by_torch():
     model, x, K = make((2, 3), skip=True).double(), binarise(images(2), torch.Generator(), torch.float64), 6
     draws = model.noise(torch.empty(2 * K, 0, dtype=torch.float64), torch.Generator().manual_seed(8))
@@ -261,6 +299,8 @@ def test_the_likelihood_follows_its_generator_and_keeps_no_graph():
         ({"x": torch.zeros(PIXELS)}, r"x: expected shape \(n, 16\), got \(16,\)\. Flatten"),
         ({"x": torch.zeros(2, 4, 4)}, r"x: expected shape \(n, 16\), got \(2, 4, 4\)"),
         ({"x": torch.zeros(2, 3)}, r"x: expected shape \(n, 16\), got \(2, 3\)"),
+        ({"x": images(2).float()}, r"x: expected bits, numbers 0 and 1, got others, from \d+ to \d+\. Binarise grey"),
+        ({"x": images(2).float() / 255}, "x: expected bits, numbers 0 and 1"),
     ],
 )
 def test_a_likelihood_that_makes_no_sense_is_refused(arguments, message):
@@ -276,23 +316,19 @@ def split(output):
 @pytest.mark.parametrize(("latents", "skip"), [((2,), False), ((2, 3), True), ((2, 3, 2), False)])
 def test_units_hold_the_spread_of_the_posterior_mean_and_the_kl_of_each(latents, skip):
     model, generator = make(latents, skip), torch.Generator().manual_seed(10)
-    means, kls = [], []
-    for part in images(50).split(20):
-        x = binarise(part, generator)
-        q, noise = split(model.q_v(x)), model.noise(x, generator)
-        means.append(q.mean.detach().numpy())
-        layers, z = [kl_divergence(q, Normal(0.0, 1.0))], q.mean + q.stddev * noise[0]
-        for q_net, p_net, e in zip(model.q_u, model.p_u, noise[1:], strict=True):
-            q = split(q_net(x, z))
-            layers.append(kl_divergence(q, split(p_net(z))))
-            z = q.mean + q.stddev * e
-        kls.append(layers)
+    x = binarise(images(50), generator)
+    q, noise = split(model.q_v(x)), model.noise(x, generator)
+    means = q.mean.detach().numpy()
+    layers, z = [kl_divergence(q, Normal(0.0, 1.0))], q.mean + q.stddev * noise[0]
+    for q_net, p_net, e in zip(model.q_u, model.p_u, noise[1:], strict=True):
+        q = split(q_net(x, z))
+        layers.append(kl_divergence(q, split(p_net(z))))
+        z = q.mean + q.stddev * e
     found = units(model, images(50), seed=10, chunk=20)
-    np.testing.assert_allclose(found.variance, np.concatenate(means).var(0, ddof=1), rtol=1e-4)
+    np.testing.assert_allclose(found.variance, means.var(0, ddof=1), rtol=1e-4)
     assert len(found.kl) == len(latents)
-    for layer, kl in enumerate(found.kl):
-        want = torch.cat([layers[layer] for layers in kls]).mean(0)
-        torch.testing.assert_close(kl, want.detach(), rtol=1e-4, atol=1e-6)
+    for kl, want in zip(found.kl, layers, strict=True):
+        torch.testing.assert_close(kl, want.mean(0).detach(), rtol=1e-4, atol=1e-6)
 
 
 def test_the_kls_of_the_units_add_up_to_the_mean_terms():

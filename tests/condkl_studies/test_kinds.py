@@ -13,7 +13,8 @@ from condkl_studies.counting.objective import ESTIMATORS
 from condkl_studies.counting.ways import SCHEDULED
 from condkl_studies.data import load
 from condkl_studies.randomness import seeded
-from condkl_studies.training import NonFiniteLossError, State, windows
+from condkl_studies.state import State
+from condkl_studies.training import NonFiniteLossError, windows
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from condkl_studies.batches import places
 from condkl_studies.evaluation import iwae_log_likelihood
 from condkl_studies.graphs import FasterCalls
 from condkl_studies.products import Calls, as_floats
-from condkl_studies.training import State, windows
+from condkl_studies.state import State
+from condkl_studies.training import windows
 
 mm, addmm, tanh = (getattr(torch.ops.aten, name).default for name in ("mm", "addmm", "tanh"))
 bag, one_dnn = torch.ops.aten._embedding_bag_forward_only.default, torch.ops.condkl.onednn_product.default

@@ -1,6 +1,5 @@
 """The known models: their evidence by other integrals and by sampling, and their images, which never change."""
 
-import copy
 import math
 
 import numpy as np
@@ -30,7 +29,7 @@ def log_evidence(name, *args, **options):
 
 
 def in_double(name):
-    return copy.deepcopy(truth(name)).double()
+    return truth(name).double()
 
 
 def some(name, n=6):
@@ -107,7 +106,7 @@ def test_the_evidence_is_the_mean_likelihood_of_draws_from_the_prior(name, evide
 @every_name
 def test_the_importance_weighted_likelihood_agrees_with_the_evidence(name, evidence):
     """With posteriors that never met the images: standard normal ones, which for u are not the prior."""
-    model, repeats = copy.deepcopy(truth(name)), 40
+    model, repeats = truth(name), 40
     for parameter in [*model.theta(), *model.phi()]:
         parameter.zero_()
     generator = torch.Generator().manual_seed(2)
@@ -152,6 +151,33 @@ def test_images_are_draws_from_the_model(name):
     for of_model, drawn in ((p, found), (p[:, 1:] * p[:, :-1], found[:, 1:] * found[:, :-1])):
         error = (of_model.var(0) / n + drawn.var(0) / len(found)).sqrt()
         assert ((of_model.mean(0) - drawn.mean(0)).abs() <= 4.5 * error + 1e-12).all()
+
+
+def test_nothing_depends_on_the_default_precision():
+    found, model = images("tight", "test").clone(), truth("tight")
+    x = some("tight", 3)
+    evidence = log_evidence("tight", x, step=1.0)
+    synthetic._truth.cache_clear()
+    synthetic._images.cache_clear()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(images("tight", "test"), found)
+        assert all(torch.equal(one, other) for one, other in zip(truth("tight").omega(), model.omega(), strict=True))
+        assert torch.equal(log_evidence("tight", x, step=1.0), evidence)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_what_a_caller_does_to_the_truth_stays_with_the_caller():
+    before = truth("tight")
+    for parameter in truth("tight").parameters():
+        parameter.zero_()
+    assert all(torch.equal(a, b) for a, b in zip(truth("tight").parameters(), before.parameters(), strict=True))
+
+
+def test_grey_levels_have_no_evidence():
+    with pytest.raises(ValueError, match="x: expected bits, numbers 0 and 1"):
+        log_evidence("tight", images("tight", "test")[:3].float())
 
 
 def test_an_unknown_split_is_refused():

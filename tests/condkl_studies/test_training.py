@@ -17,8 +17,9 @@ from condkl.objectives.lambda_warm_up import LambdaSchedule
 from condkl.vae import HierarchicalVAE, Terms
 from condkl_studies.data import binarise
 from condkl_studies.following import noise_record, summary
-from condkl_studies.schedules import SCHEDULES, TrainingConfig
-from condkl_studies.training import NonFiniteLossError, State, fit, windows
+from condkl_studies.schedules import TrainingConfig
+from condkl_studies.state import State
+from condkl_studies.training import NonFiniteLossError, fit, windows
 
 OBJECTIVES = {name: objective(name) for name in [*names(), "lambda=0.5"]}
 PIXELS = 16
@@ -123,7 +124,7 @@ def distance_to_hand(plan, compiled=False):
 
 
 @pytest.mark.parametrize("phi_rate", [1.0, 5.0])
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_the_loop_is_adam_as_torch_has_it(schedule, phi_rate):
     plan = TrainingConfig(33, 20, 1e-2, schedule, phi_rate, every=10)  # 3.3 epochs, the last window short
     weights, rows = distance_to_hand(plan)
@@ -322,12 +323,12 @@ def test_fewer_images_than_a_batch_are_refused():
         ({"steps": 0}, "steps: expected a whole number"),
         ({"batch_size": 0}, "batch_size: expected a whole number"),
         ({"every": 0}, "every: expected a whole number"),
-        ({"schedule": "step"}, "schedule: expected one of constant, cosine, got 'step'"),
+        ({"schedule": "step"}, "schedule: expected one of constant, cosine, .*got 'step'"),
         ({"learning_rate": 0.0}, "learning_rate: expected a number above 0, got 0.0"),
         ({"learning_rate": math.nan}, "learning_rate: expected a number above 0, got nan"),
         ({"phi_rate": -1.0}, "phi_rate: expected a number above 0, got -1.0"),
         ({"phi_rate": math.inf}, "phi_rate: expected a number above 0, got inf"),
-        ({"gradient_batches": -1}, "gradient_batches: expected 0 to every=5 batches, got -1"),
+        ({"gradient_batches": -1}, "gradient_batches: expected a whole number of at least 0, got -1"),
         ({"gradient_batches": 6}, "gradient_batches: expected 0 to every=5 batches, got 6"),
         ({"noise_batches": 1}, "noise_batches: expected 0, or 2 to every=5 batches, got 1"),
         ({"noise_batches": 6}, "noise_batches: expected 0, or 2 to every=5 batches, got 6"),
@@ -336,6 +337,15 @@ def test_fewer_images_than_a_batch_are_refused():
 def test_plans_that_make_no_sense_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         TrainingConfig(**{"steps": 10, "every": 5} | arguments)
+
+
+def test_numbers_of_numpy_are_taken_and_a_seed_below_zero_is_refused():
+    one = train(seed=np.int64(3), steps=np.int64(4), batch_size=np.uint8(20), learning_rate=np.float32(0.5))
+    assert one.history.equals(train(seed=3, steps=4, learning_rate=0.5).history)
+    with pytest.raises(ValueError, match="seed: expected a whole number of at least 0, got -1"):
+        train(seed=-1)
+    assert make(latents=(np.int64(2), 3)).latents == (2, 3)
+    assert HierarchicalVAE((2, 3), np.int64(8), pixels=PIXELS).q_v.middle.weight.shape == (8, 8)
 
 
 def test_a_progress_bar_says_what_goes_on(capsys):

@@ -2,9 +2,9 @@
 
 An objective leaves every value of the ELBO's terms as it is and changes only their gradients: with eq. (9) theta,
 the parameters of q(v|x), follows ∇(R - A) instead of ∇(R - A - C), while phi and omega follow the ELBO. Losing a
-gradient without losing the value is what `scale_gradient` does, on the path on which the conditional KL, C, reaches
-theta through v. With more than two layers every posterior is in theta's place for the conditional KLs of the layers
-below it: they reach it with weight λ, and its own with 1.
+gradient without losing the value is what `switch.scale_gradient` does, on the path on which the conditional KL, C,
+reaches theta through v. With more than two layers every posterior is in theta's place for the conditional KLs of the
+layers below it: they reach it with weight λ, and its own with 1.
 
 Each module of this package is an objective of the module's name, which it keeps as `objective`. A name is found by
 importing its module, so that a new objective is a new file and changes nothing that exists.
@@ -19,27 +19,10 @@ from torch import Tensor
 
 from condkl import _modules
 from condkl._checks import unit_interval
+from condkl.switch import scale_gradient
 from condkl.vae import HierarchicalVAE, Tensors, Terms
 
 _FIXED = {"full": 1.0, "modified": 0.0}  # λ at its two ends
-
-
-def scale_gradient(v: Tensor, lam: float | Tensor) -> Tensor:
-    """v_λ = sg(v) + λ(v - sg(v)): the value of v to the last bit, λ times its gradient.
-
-    λv + (1 - λ)sg(v) has the same gradient, but rounds the value. v has any shape; λ, in [0, 1], is a tensor where it
-    changes while a compiled step stays as it is.
-
-    Example:
-        >>> v = torch.tensor(3.0, requires_grad=True)
-        >>> (scale_gradient(v, 0.5) ** 2).backward()
-        >>> v.grad  # half of 6
-        tensor(3.)
-    """
-    stopped = v.detach()
-    if not isinstance(lam, Tensor) and lam == 0:  # a cut path, rather than zeros to carry along it
-        return stopped
-    return stopped + lam * (v - stopped)
 
 
 class Objective(ABC):
@@ -67,7 +50,10 @@ class Objective(ABC):
         `x`, `generator` and `noise` are as `HierarchicalVAE.forward` takes them; `weight` is the scheduled number, a
         tensor without dimensions; None stands for its value at the end.
         """
-        return self.follow(model, x, model.noise(x, generator) if noise is None else noise, weight)
+        if noise is None:
+            model.check_images(x)
+            noise = model.noise(x, generator)
+        return self.follow(model, x, noise, weight)
 
     @abstractmethod
     def follow(self, model: HierarchicalVAE, x: Tensor, noise: Tensors, weight: Tensor | None) -> Terms:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from condkl._checks import unit_interval
-from condkl.objectives import Interpolated, Objective, scale_gradient
+from condkl.objectives import Interpolated, Objective
+from condkl.switch import scale_gradient
 from condkl.vae import HierarchicalVAE, Tensors, Terms
 
 

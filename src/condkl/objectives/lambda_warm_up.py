@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from condkl._checks import share, unit_interval
-from condkl.objectives import Objective, scale_gradient
+from condkl.objectives import Objective
+from condkl.switch import scale_gradient
 from condkl.vae import HierarchicalVAE, Tensors, Terms
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from condkl._checks import at_least_one
+from condkl._checks import at_least_one, bits
+from condkl.evaluation import log_mean_weight
 from condkl_studies.counting.model import CountingVAE
 
 _BINS = 10  # of the probability of the likeliest n
@@ -93,6 +94,7 @@ def measured(
 ) -> Measured:
     """The terms of the bits x, (n, pixels), with their true `counts`, by means over `draws` draws of the objects."""
     at_least_one("draws", draws)
+    bits("x", x)
     parts = []
     for part in x.split(at_least_one("chunk", chunk)):
         passes = [model(part, model.noise(len(part), generator)) for _ in range(draws)]
@@ -112,18 +114,18 @@ def log_likelihood(
     once. The weights are added up in float64; the result is in nats, shape (n,), for Gaussian pixels as
     `CountingVAE.log_likelihood` has it. Source: Burda, Grosse & Salakhutdinov (2015).
     """
-    at_least_one("samples", samples)
-    counts = [min(chunk, samples - start) for start in range(0, samples, at_least_one("chunk", chunk))]
-    found = []
-    for image in x:
-        sums = torch.stack([_log_weights(model, image.expand(n, -1), generator).logsumexp(0) for n in counts])
-        found.append((model.log_p + sums.logsumexp(0)).logsumexp(-1))
-    return torch.stack(found) - torch.tensor(samples, dtype=torch.float64).log()
+    bits("x", x)
+
+    def estimate(image: Tensor) -> Tensor:
+        at_each_n = log_mean_weight(lambda k: _log_weights(model, image.expand(k, -1), generator), samples, chunk)
+        return (model.log_p + at_each_n).logsumexp(-1)
+
+    return torch.stack([estimate(image) for image in x])
 
 
 def _log_weights(model: CountingVAE, x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Log p(x|u,n) p(u|n) / q(u|x,n) at one draw for each x and n, shape (n, N + 1), in float64."""
+    """Log p(x|u,n) p(u|n) / q(u|x,n) at one draw for each x and n, shape (n, N + 1)."""
     counted = model(x, model.noise(len(x), generator))
     ratios = [model.p_u.log_prob(one.z) - one.q.log_prob(one.z) for one in counted.drawn]
     zero = torch.zeros_like(counted.A)
-    return (counted.R + torch.stack([zero, *ratios], -1).cumsum(-1)).double()
+    return counted.R + torch.stack([zero, *ratios], -1).cumsum(-1)

@@ -29,8 +29,9 @@ class Digits:
 def mnist(split: str, folder: Path | None = None) -> Digits:
     """A split of MNIST: the first 50,000 training images, the last 10,000 of them, or the 10,000 test images.
 
-    The splits are "train", "validation" and "test"; another is a ValueError. The four gzipped IDX files and SHA256SUMS
-    are in `folder`, which is `data_folder() / "mnist"` if None; a DataError if one is missing, truncated or altered.
+    The splits are "train", "validation" and "test"; another is a ValueError. The four gzipped IDX files and SHA256SUMS,
+    the digests of their contents, are in `folder`, which is `data_folder() / "mnist"` if None; a DataError if one is
+    missing, truncated or altered. However the files are packed, the same contents pass.
 
     Source:
         LeCun, Cortes & Burges, the MNIST database of handwritten digits.
@@ -61,20 +62,27 @@ def _read(path: Path, sums: Path, *_: tuple[int, int]) -> Tensor:
     """The checked content, read once a process while both files keep their dates and sizes."""
     if not sums.is_file():
         raise _damaged(sums, "missing")
-    lines = map(str.split, sums.read_text().splitlines())
-    expected = next((words[0] for words in lines if words[1:] == [path.name]), None)
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise _damaged(path, f"cannot be read ({error.strerror})") from error
-    found = hashlib.sha256(raw).hexdigest()
-    if found != expected:
-        raise _damaged(path, f"altered or truncated ({len(raw)} bytes). SHA-256 expected {expected}, got {found}")
     try:
         content = gzip.decompress(raw)
     except (OSError, EOFError, zlib.error) as error:
         raise _damaged(path, f"not a whole gzip file ({error})") from error
+    expected, found = _listed(sums, path.name.removesuffix(".gz")), hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise _damaged(
+            path, f"altered ({len(content)} bytes). SHA-256 of the contents expected {expected}, got {found}"
+        )
     return _parse_idx(path, content)
+
+
+def _listed(sums: Path, name: str) -> str | None:
+    """The digest of that name in what `sha256sum` writes, or other programs that mark binary files by a star."""
+    lines = (line.split(maxsplit=1) for line in sums.read_text("utf-8-sig").splitlines())
+    named = {words[1].strip().removeprefix("*"): words[0].lower() for words in lines if len(words) == 2}
+    return named.get(name)
 
 
 def _parse_idx(path: Path, content: bytes) -> Tensor:
