@@ -1,4 +1,4 @@
-"""The loss: each parameter follows what its way says, and one sample of n is right on average over all that it may be."""
+"""The loss: each parameter follows what its way says; one sample of n is right on average over all that it may be."""
 
 import itertools
 
