@@ -22,9 +22,15 @@ _now = functools.cache(digest)  # many chapters read the same files
 
 def surroundings() -> list[str]:
     """List what every build depends on besides files: Python, the versions of all packages, settings of the library."""
-    packages = {f"{found.name}=={found.version}" for found in metadata.distributions()}
+    packages = {_named(found) for found in metadata.distributions()}
     settings = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("CONDKL_")]
     return [sys.version, platform.machine(), *sorted(packages), *sorted(settings)]
+
+
+def _named(found: metadata.Distribution) -> str:
+    """Name and version of a package, as `some==1.0`; for each, importlib would parse all of its description."""
+    text = found.read_text("METADATA") or found.read_text("PKG-INFO") or ""
+    return "==".join(re.findall("^(?:Name|Version): *(.+?) *$", text.partition("\n\n")[0], re.MULTILINE))
 
 
 def environment() -> dict[str, str]:

@@ -12,8 +12,12 @@ from torch import Tensor
 Number = float | Tensor
 
 
-def as_tensor(name: str, value: Number) -> Tensor:
-    """Return `value` as a tensor of finite numbers, float64 unless it is already a floating tensor."""
+def as_tensor(name: str, value: Number, finite: bool = True) -> Tensor:
+    """Return `value` as a tensor of finite numbers, float64 unless it is already a floating tensor.
+
+    With finite=False no value is looked at, as where `torch.vmap` hides it. The 16-bit formats become float32: squares
+    and logarithms of ordinary numbers leave their range or their precision.
+    """
     try:
         tensor = torch.as_tensor(value) if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -22,17 +26,44 @@ def as_tensor(name: str, value: Number) -> Tensor:
         raise TypeError(f"{name}: expected real numbers, got {tensor.dtype}. Pass a real tensor.")
     if not tensor.is_floating_point():
         tensor = tensor.to(torch.float64)
-    if not bool(tensor.isfinite().all()):
+    if tensor.dtype.itemsize < 4:
+        tensor = tensor.float()
+    if finite and not bool(tensor.isfinite().all()):
         raise ValueError(f"{name}: expected finite numbers, got NaN or infinity. Check where it was computed.")
     return tensor
 
 
-def positive(name: str, value: Number) -> Tensor:
-    """Return `value` as a tensor of finite numbers above zero."""
+def positive(name: str, value: Number, cure: str = "A variance must be positive.") -> Tensor:
+    """Return `value` as a tensor of finite numbers above zero; `cure` ends the error where one is not."""
     tensor = as_tensor(name, value)
     if not bool((tensor > 0).all()):
-        raise ValueError(f"{name}: expected numbers above 0, got {tensor.min().item():g}. A variance must be positive.")
+        raise ValueError(f"{name}: expected numbers above 0, got {tensor.min().item():g}. {cure}")
     return tensor
+
+
+def flat(name: str, value: Tensor) -> Tensor:
+    """Return `value`, the parameters of one block: a flat tensor of floats, none of them NaN."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected a flat tensor of floats, got {type(value).__name__}. Pass torch.tensor(…).")
+    if value.dim() != 1 or not value.is_floating_point():
+        raise ValueError(
+            f"{name}: expected a flat tensor of floats, got shape {tuple(value.shape)} of {value.dtype}. "
+            "Flatten it, and let the functions of the problem reshape it."
+        )
+    if value.dtype.itemsize < 4:
+        raise ValueError(f"{name}: expected float32 or float64, got {value.dtype}. Pass {name}.float().")
+    if bool(value.isnan().any()):
+        raise ValueError(f"{name}: expected numbers, got NaN. Check where it was computed.")
+    return value
+
+
+def seeded(name: str, value: torch.Generator) -> torch.Generator:
+    """Return `value`, a generator of random numbers."""
+    if not isinstance(value, torch.Generator):
+        raise TypeError(
+            f"{name}: expected a torch.Generator, got {type(value).__name__}. Pass torch.Generator().manual_seed(0)."
+        )
+    return value
 
 
 def fractions(name: str, value: Number) -> Tensor:

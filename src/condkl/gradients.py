@@ -8,9 +8,11 @@ from typing import Literal
 import torch
 from scipy import stats
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, Normal
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal, OneHotCategorical
 
-from condkl._checks import at_least_one, unit_interval
+from condkl._checks import as_tensor, at_least_one, flat, seeded, unit_interval
+from condkl._derivatives import NotDifferentiableError, derivatives_of_each, differentiable_draw
+from condkl._support import is_discrete, moved_edge
 from condkl.divergence import Conditional, conditional_kl_at, kl_chain, randomness_from
 from condkl.vae import HierarchicalVAE
 
@@ -32,6 +34,41 @@ class KLProblem:
     p_v: Distribution
     p_u_given_v: Conditional
 
+    def __post_init__(self) -> None:
+        for name in ("q_v", "q_u_given_v", "p_u_given_v"):
+            if isinstance(got := getattr(self, name), Distribution) or not callable(got):
+                raise TypeError(f"problem.{name}: expected a function, got {type(got).__name__}. See KLProblem.")
+        if not isinstance(self.p_v, Distribution):
+            raise TypeError(f"problem.p_v: expected a torch distribution, got {type(self.p_v).__name__}.")
+
+    def q_v_at(self, theta: Tensor) -> Distribution:
+        """q(v) at theta, checked: one distribution, and no parameter at infinity but a logit of a finite v."""
+        q_v = self.q_v(theta)
+        if not isinstance(q_v, Distribution):
+            raise TypeError(f"problem.q_v: expected it to return a torch distribution, got {type(q_v).__name__}.")
+        if q_v.batch_shape != ():
+            raise ValueError(
+                f"problem.q_v: expected a distribution with batch shape (), got {tuple(q_v.batch_shape)}. "
+                "Put the dimensions of v into the event with Independent(…, 1)."
+            )
+        if not is_discrete(q_v):
+            as_tensor("theta", theta)
+        return q_v
+
+    def q_u_at(self, phi: Tensor) -> Conditional:
+        """The function from v to q(u|v) at phi, checked: no parameter at infinity but a logit of a discrete u."""
+        q_u = self.q_u_given_v(phi)
+        if isinstance(q_u, Distribution) or not callable(q_u):
+            raise TypeError(f"problem.q_u_given_v: expected it to return a function of v, got {type(q_u).__name__}.")
+
+        def checked(v: Tensor) -> Distribution:
+            given_v = q_u(v)
+            if isinstance(given_v, Distribution) and not is_discrete(given_v):
+                as_tensor("phi", phi)
+            return given_v
+
+        return q_u if bool(phi.isfinite().all()) else checked
+
 
 @dataclass(frozen=True)
 class Field:
@@ -49,6 +86,10 @@ class Estimate:
     """
 
     each: Tensor
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.each, Tensor) or self.each.dim() != 2 or not self.each.is_floating_point():
+            raise ValueError("each: expected a tensor of floats, shape (n, dim_theta), a row for each sample.")
 
     @property
     def mean(self) -> Tensor:
@@ -106,10 +147,10 @@ def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: f
         tensor([1.5000])
     """
     unit_interval("lam", lam)
-    again = theta.requires_grad or phi.requires_grad
+    again = flat("theta", theta).requires_grad or flat("phi", phi).requires_grad
     with torch.enable_grad():  # also for callers that follow the field without a gradient of their own
-        theta, phi = _leaf("theta", theta), _leaf("phi", phi)
-        q_v = problem.q_v(theta)
+        theta, phi = _leaf(theta), _leaf(phi)
+        q_v = problem.q_v_at(theta)
         if not isinstance(q_v, Categorical | Normal):
             raise ValueError(
                 f"problem.q_v: expected a Categorical or a scalar Normal, got {type(q_v).__name__}. "
@@ -117,7 +158,14 @@ def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: f
             )
         # Not "auto", which may fall back on samples: they carry no gradient.
         method: Literal["exact", "quadrature"] = "exact" if isinstance(q_v, Categorical) else "quadrature"
-        kl = kl_chain(q_v, problem.q_u_given_v(phi), problem.p_v, problem.p_u_given_v, method=method)
+        q_u = problem.q_u_at(phi)
+        kl = kl_chain(
+            q_v,
+            lambda v: _low_logits(q_u(v)),
+            problem.p_v,
+            lambda v: _low_logits(problem.p_u_given_v(v)),
+            method=method,
+        )
         # A does not depend on phi. C does on both, and theta's part of it is the one that λ weighs.
         (grad_A,) = _grad(kl.marginal, [theta], again)
         theta_C, phi_C = _grad(kl.conditional, [theta, phi], again)
@@ -131,8 +179,9 @@ def score_function(
 
     With the leave-one-out baseline, c(v_i) is lowered by the mean of the *other* c(v_j). That mean is independent of
     v_i, and the score has mean zero, so no bias arises. Arguments are as for `full_gradient`, but q(v) may be any
-    distribution; `samples` is n, how many v are drawn. A ValueError says that the baseline is unknown, or asked for
-    with a single sample.
+    distribution whose support does not depend on theta; `samples` is n, how many v are drawn. A ValueError says that
+    theta moves an edge of the support at which the density does not vanish, as in Uniform(0, theta): eq. (8) does not
+    hold there. Or it says that the baseline is unknown, or asked for with a single sample.
 
     Source:
         Mohamed, Rosca, Figurnov & Mnih (2020), section 4; the baseline is that of Kool, van Hoof & Welling (2019).
@@ -148,14 +197,22 @@ def score_function(
         raise ValueError(f"baseline: expected None or 'leave_one_out', got {baseline!r}.")
     if at_least_one("samples", samples) == 1 and baseline:
         raise ValueError("samples: expected at least 2 with a leave-one-out baseline, got 1.")
-    theta, phi = _leaf("theta", theta).detach(), _leaf("phi", phi).detach()
+    theta, phi = flat("theta", theta).detach(), flat("phi", phi).detach()
     # Eq. (8) takes no derivative of v or of c(v): c only weighs the score.
-    with torch.no_grad(), randomness_from(generator):
-        v = problem.q_v(theta).sample(torch.Size([samples]))
-        c = conditional_kl_at(problem.q_u_given_v(phi), problem.p_u_given_v, v)
+    with torch.no_grad(), randomness_from(seeded("generator", generator)):
+        q_v = problem.q_v_at(theta)
+        v = q_v.sample(torch.Size([samples]))
+        edge = moved_edge(problem.q_v, theta)
+        if edge is not None:
+            way_out = "Use pathwise." if q_v.has_rsample else "Choose parameters that leave the support as it is."
+            raise ValueError(
+                f"problem.q_v: expected a support that theta does not move, got {type(q_v).__name__} with an edge at "
+                f"{edge:g} that moves: the score of eq. (8) misses what flows over it. {way_out}"
+            )
+        c = conditional_kl_at(problem.q_u_at(phi), problem.p_u_given_v, v)
     if baseline:  # (sum - c_i)/(n - 1) is the mean of the others
         c = c - (c.sum() - c) / (samples - 1)
-    score = _directional_derivatives(lambda parameters: problem.q_v(parameters).log_prob(v), theta)
+    score = derivatives_of_each(lambda parameters: problem.q_v(parameters).log_prob(v), theta)
     return Estimate(c.unsqueeze(-1) * score)
 
 
@@ -175,21 +232,26 @@ def pathwise(problem: KLProblem, theta: Tensor, phi: Tensor, samples: int, gener
         True
     """
     at_least_one("samples", samples)
-    theta, phi = _leaf("theta", theta).detach(), _leaf("phi", phi).detach()
-    q_v = problem.q_v(theta)
+    theta, phi = flat("theta", theta).detach(), flat("phi", phi).detach()
+    q_v = problem.q_v_at(theta)
     if not q_v.has_rsample:
         raise ValueError(
             f"problem.q_v: expected a distribution with rsample, got {type(q_v).__name__}. "
-            "A discrete v does not move continuously with theta: use score_function."
+            "Without it v does not move continuously with theta: use score_function."
         )
-    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
     def c(parameters: Tensor) -> Tensor:
-        with randomness_from(torch.Generator().manual_seed(seed)):  # the same noise in every direction
-            v = problem.q_v(parameters).rsample(torch.Size([samples]))
-        return conditional_kl_at(problem.q_u_given_v(phi), problem.p_u_given_v, v)
+        v = differentiable_draw(problem.q_v(parameters), torch.Size([samples]))
+        return conditional_kl_at(problem.q_u_at(phi), problem.p_u_given_v, v)
 
-    return Estimate(_directional_derivatives(c, theta))
+    try:
+        with randomness_from(seeded("generator", generator)):
+            return Estimate(derivatives_of_each(c, theta))
+    except NotDifferentiableError as error:
+        raise ValueError(
+            f"problem.q_v: expected draws that torch can differentiate one by one, got {type(q_v).__name__} "
+            f"({error}). Use score_function."
+        ) from error
 
 
 def bias_t_test(estimate: Estimate, exact: Tensor) -> BiasTest:
@@ -201,8 +263,7 @@ def bias_t_test(estimate: Estimate, exact: Tensor) -> BiasTest:
         >>> bias_t_test(Estimate(torch.tensor([[1.0], [2.0], [3.0]])), exact=torch.tensor([2.0])).p_value
         1.0
     """
-    if len(estimate.each) < 2:
-        raise ValueError(f"estimate: expected at least 2 samples, got {len(estimate.each)}. One has no standard error.")
+    exact = as_tensor("exact", exact).to(_noisy(estimate).each.dtype)
     if exact.shape != estimate.mean.shape:
         raise ValueError(f"exact: expected shape {tuple(estimate.mean.shape)}, got {tuple(exact.shape)}.")
     difference = estimate.mean - exact
@@ -217,11 +278,22 @@ def bias_t_test(estimate: Estimate, exact: Tensor) -> BiasTest:
 def signal_to_noise(estimate: Estimate) -> float:
     """|E g| / √(tr Cov g) for a single-sample estimate g: below 1 the noise of one sample exceeds the signal.
 
+    0 where both vanish. A ValueError says that there are too few estimates for a covariance.
+
     Example:
         >>> round(signal_to_noise(Estimate(torch.tensor([[1.0], [3.0]]))), 4)  # 2/√2
         1.4142
     """
-    return float(estimate.mean.norm() / estimate.each.var(0).sum().sqrt())
+    signal, noise = float(_noisy(estimate).mean.norm()), float(estimate.each.var(0).sum().sqrt())
+    return signal / noise if noise else math.inf if signal else 0.0
+
+
+def _noisy(estimate: Estimate) -> Estimate:
+    if not isinstance(estimate, Estimate):
+        raise TypeError(f"estimate: expected an Estimate, got {type(estimate).__name__}. Pass Estimate(each).")
+    if len(estimate.each) < 2:
+        raise ValueError(f"estimate: expected at least 2 samples, got {len(estimate.each)}. One has no standard error.")
+    return estimate
 
 
 @dataclass(frozen=True)
@@ -264,10 +336,18 @@ def term_gradients(
     return TermGradients(*(torch.cat([g.flatten() for g in _grad(value, theta, again=False)]) for value in values))
 
 
-def _directional_derivatives(f: Callable[[Tensor], Tensor], theta: Tensor) -> Tensor:
-    """df_i/dtheta_j, shape (n, dim_theta), by forward mode: one pass for each theta_j serves all n outputs."""
-    directions = torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
-    return torch.stack([torch.func.jvp(f, (theta,), (e,))[1] for e in directions], dim=-1)
+def _low_logits(d: Distribution) -> Distribution:
+    """The same tables with very low logits where they are -inf: no mass either, but 0 times one is 0.
+
+    The derivative of torch's KL has the factor 0 · (-inf), a NaN, where a table has a zero.
+    """
+    match d:
+        case Independent():
+            return Independent(_low_logits(d.base_dist), d.reinterpreted_batch_ndims)
+        case Bernoulli() | Categorical() | OneHotCategorical() if bool(d.logits.isinf().any()):
+            return type(d)(logits=d.logits.clamp(-1e4, 1e4))
+        case _:
+            return d
 
 
 def _grad(value: Tensor, inputs: list[Tensor] | list[torch.nn.Parameter], again: bool) -> list[Tensor]:
@@ -277,9 +357,5 @@ def _grad(value: Tensor, inputs: list[Tensor] | list[torch.nn.Parameter], again:
     return list(torch.autograd.grad(value, inputs, retain_graph=True, create_graph=again, materialize_grads=True))
 
 
-def _leaf(name: str, parameters: Tensor) -> Tensor:
-    if parameters.dim() != 1 or not parameters.is_floating_point():
-        raise ValueError(
-            f"{name}: expected a flat tensor of floats, got shape {tuple(parameters.shape)} of {parameters.dtype}."
-        )
+def _leaf(parameters: Tensor) -> Tensor:
     return parameters if parameters.requires_grad else parameters.detach().clone().requires_grad_()

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from condkl._checks import at_least_one, at_least_zero
@@ -136,7 +136,10 @@ class RunConfig:
     def settings(self) -> dict[str, Any]:
         """The settings as records have them: those of protocol 1 always, later ones where they are not the default."""
         default = {f.name: f.default for f in fields(self) if f.name not in _FIRST}
-        own = {_SPELLED.get(k, k): v for k, v in asdict(self).items() if k not in default or v != default[k]}
+        values = (
+            (f.name, getattr(self, f.name)) for f in fields(self)
+        )  # asdict copies each, and ids are asked for often
+        own = {_SPELLED.get(k, k): v for k, v in values if k not in default or v != default[k]}
         if self.protocol == 1:  # spelled a fixed λ otherwise: `half` for λ = ½, and `lambda_0.7` for `lambda=0.7`
             own["objective"] = "half" if self.objective == "lambda=0.5" else self.objective.replace("=", "_")
         return {"protocol": own.pop("protocol"), **own}

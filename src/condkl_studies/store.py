@@ -96,7 +96,8 @@ def read_study(study: str, configs: Sequence[RunConfig]) -> list[RunResult]:
 
 def recorded(study: str, configs: Sequence[RunConfig]) -> list[RunConfig]:
     """Those of the runs that have a record, whole or not, in their order."""
-    return [config for config in configs if record_folder(study, config).exists()]
+    folder = runs_folder() / study
+    return [config for config in configs if (folder / config.id).exists()]
 
 
 def seals(study: str, configs: Sequence[RunConfig]) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import BETA, F, gaussian_problem, tensor
 from scipy.linalg import expm
-from torch.distributions import Categorical
+from torch.distributions import Categorical, Normal
 
 from condkl.dynamics import FieldJacobian, fisher, fixed_point, flow, jacobian, natural_gradient, time_to_level
 from condkl.gradients import Field, KLProblem, full_gradient, interpolated_gradient, modified_gradient
@@ -188,7 +188,7 @@ def test_parameters_that_require_a_gradient_are_taken_as_points():
 @pytest.mark.parametrize("bad", [0.5, [[0.7], [-0.5]]])
 def test_parameters_that_are_not_flat_are_refused_by_name(which, bad):
     point = {"theta": tensor(THETA), "phi": tensor(PHI)} | {which: tensor(bad)}
-    with pytest.raises(ValueError, match=rf"^{which}: expected a flat tensor, got shape"):
+    with pytest.raises(ValueError, match=rf"^{which}: expected a flat tensor of floats, got shape"):
         jacobian(lambda theta, phi: full_gradient(gaussian_problem(), theta, phi), **point)
 
 
@@ -344,3 +344,115 @@ def test_the_jacobian_of_a_natural_field_knows_that_the_fisher_information_moves
 def test_blocks_of_another_name_are_refused(blocks):
     with pytest.raises(ValueError, match=r"^blocks: expected some of 'theta' and 'phi', got"):
         natural_gradient(decay, gaussian_problem(), blocks)
+
+
+@pytest.mark.parametrize("logits", [(0, -40, -20), (-20, -40, 0), (0, -600, -3), (0, 0, 0)])
+def test_the_natural_step_at_a_v_does_not_depend_on_how_rare_it_is(logits):
+    """By hand: phi's is log(q(u|v)/p(u|v)) less its mean over u, theta's log(q(v)/p(v)) + c(v) less its mean over v."""
+    _, phi, p_v, p_u, problem = tables(3, 4, 7)
+    following = natural_gradient(lambda *at: full_gradient(problem, *at), problem, ["theta", "phi"])
+    step = following(tensor(logits), tensor(phi))
+    r = np.array([softmax(row) for row in phi.reshape(3, 4)])
+    ratio = np.log(r / p_u)
+    np.testing.assert_allclose(step.phi.reshape(3, 4), ratio - ratio.mean(1, keepdims=True), rtol=1e-10, atol=1e-12)
+    f = np.array(logits) - math.log(sum(math.exp(x) for x in logits)) - np.log(p_v) + (r * ratio).sum(1)
+    np.testing.assert_allclose(step.theta, f - f.mean(), rtol=1e-10, atol=1e-10)
+
+
+def test_a_v_without_any_mass_has_no_step_and_leaves_the_others_theirs():
+    _, phi, _, p_u, problem = tables(3, 4, 7)
+    step = natural_gradient(lambda *at: full_gradient(problem, *at), problem, "phi")(tensor([0, -800, 1]), tensor(phi))
+    ratio = np.log([softmax(row) for row in phi.reshape(3, 4)] / p_u)
+    want = ratio - ratio.mean(1, keepdims=True)
+    want[1] = 0
+    np.testing.assert_allclose(step.phi.reshape(3, 4), want, rtol=1e-10, atol=1e-12)
+
+
+def test_coordinates_that_do_the_same_share_a_step_whatever_their_size():
+    """u|v ~ N(a + b, 1) at v = 0 and N(1e6 c, 1) at v = 1: the shortest step halves the way between a and b."""
+    problem = KLProblem(
+        q_v=lambda theta: Categorical(logits=theta),
+        q_u_given_v=lambda phi: lambda v: Normal(torch.stack([phi[0] + phi[1], 1e6 * phi[2]])[v], 1.0),
+        p_v=Categorical(tensor([0.5, 0.5])),
+        p_u_given_v=lambda v: Normal(tensor([0.0, 0.0])[v], 1.0),
+    )
+    for theta in ([0.0, 0.0], [-50.0, 0.0], [0.0, -70.0]):
+        step = natural_gradient(lambda *at: full_gradient(problem, *at), problem, ["phi"])
+        got = step(tensor(theta), tensor([1.0, 3.0, 2.0])).phi
+        np.testing.assert_allclose(got, [2.0, 2.0, 2.0], rtol=1e-10)
+
+
+def test_the_fisher_information_of_a_peaked_table_keeps_its_digits():
+    """p(1 - p) = e^-30 to rounding, where p - p² has none."""
+    _, _, _, _, problem = tables(2, 2, 0)
+    got = fisher(problem, tensor([0, -30]), tensor([0, -30, 0, 0]))
+    want = math.exp(-30) / (1 + math.exp(-30)) ** 2 * np.array([[1, -1], [-1, 1]])
+    np.testing.assert_allclose(got.theta, want, rtol=1e-12)
+    np.testing.assert_allclose(got.phi[:2, :2], want / (1 + math.exp(-30)), rtol=1e-12)
+    assert want[0, 0] == pytest.approx(9.4e-14, rel=0.01)
+
+
+@pytest.mark.parametrize("logits", [(0, 60, 0), (0, 800, 0), (60, 0, 0)])
+def test_a_saturated_softmax_is_no_fixed_point(logits):
+    _, _, _, p_u, problem = tables(3, 2, 3)
+    with pytest.raises(RuntimeError, match=r"^field: fades near the start without a zero.*saturates.*Start from"):
+        fixed_point(lambda *at: full_gradient(problem, *at), tensor(logits), tensor(np.log(p_u)).flatten())
+
+
+def test_a_search_that_runs_to_infinity_finds_no_fixed_point():
+    """At shifts of 1e12 that leave the tables as they are, what is far from its zero is near beside the shift."""
+    *_, problem = tables(3, 2, 3)
+    phi = tensor([0.31891, 1.77212, -0.14594, -0.54213, 0.58479, 1.89083])
+    with pytest.raises(RuntimeError, match=r"^field: fades near the start without a zero"):
+        fixed_point(lambda *at: full_gradient(problem, *at), tensor([0, 60, 0]), phi)
+
+
+def test_a_field_that_fades_is_told_from_one_that_vanishes():
+    gone = tensor([0.0])
+    with pytest.raises(RuntimeError, match=r"of theta\[0\] .* is left, and by its slope its zero is 1 away"):
+        fixed_point(lambda theta, phi: Field((-theta).exp(), phi), tensor([40.0]), gone)
+    theta, _ = fixed_point(lambda theta, phi: Field(1e-12 * (theta - 3), phi), tensor([40.0]), gone)
+    assert theta.item() == pytest.approx(3, abs=1e-9)
+    with pytest.raises(RuntimeError, match=r"of phi\[0\] 0 is left, and by its slope its zero is inf away"):
+        fixed_point(lambda theta, phi: Field(theta, 0 * phi), gone, gone)
+
+
+def test_a_field_that_leaves_the_finite_numbers_is_named():
+    gone = tensor([1.0])
+    with pytest.raises(RuntimeError, match=r"^field: expected finite numbers, got NaN or infinity in theta\[0\]"):
+        fixed_point(lambda theta, phi: Field(theta / 0, phi), gone, gone)
+    with pytest.raises(RuntimeError, match=r"^field: cannot be followed: its slopes leave the range"):
+        flow(lambda theta, phi: Field(1e300 * theta, 1e300 * phi), gone, gone, tensor([0.0, 1e6]))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda one: jacobian(lambda theta, phi: (theta, phi), one, one),
+            TypeError,
+            "field: expected it to return a F",
+        ),
+        (lambda one: jacobian(lambda t, f: Field(t.detach(), f.detach()), one, one), ValueError, "field: .*a graph"),
+        (lambda one: jacobian(decay, one * math.nan, one), ValueError, "theta: expected numbers, got NaN"),
+        (lambda one: jacobian(decay, one, one * math.inf), ValueError, "phi: expected finite numbers"),
+        (lambda one: jacobian(decay, [1.0], one), TypeError, "theta: expected a flat tensor of floats, got list"),
+        (lambda one: flow(decay, one, one, [0.0, math.inf]), ValueError, "time: expected finite numbers"),
+        (lambda one: flow(decay, one, one, None), TypeError, "time: expected a float or a tensor"),
+        (lambda one: time_to_level(decay, lambda t, f: t, one, one, math.nan), ValueError, "level: expected finite"),
+        (lambda one: time_to_level(decay, lambda t, f: t, one, one, [1, 2]), ValueError, "level: expected one number"),
+        (lambda one: time_to_level(decay, lambda t, f: t / 0, one, one, 0.1), ValueError, "energy: expected finite"),
+        (lambda one: time_to_level(decay, lambda t, f: t, one, one, 0.1, 0), ValueError, "limit: .*followed up to"),
+        (lambda one: fixed_point(decay, one, one, tol=-1), ValueError, "tol: expected numbers above 0.*left of the fi"),
+        (lambda one: natural_gradient(decay, gaussian_problem(), None), ValueError, "blocks: expected some of"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_refused_by_name(call, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        call(tensor([1.0]))
+
+
+def test_times_may_be_plain_numbers():
+    one = tensor([1.0])
+    assert flow(decay, one, one, [0, 1]).phi[-1].item() == pytest.approx(math.exp(-1), abs=1e-7)
+    assert natural_gradient(decay, gaussian_problem(), "theta")(tensor(THETA), tensor(PHI)).phi.tolist() == list(PHI)

@@ -261,11 +261,11 @@ def test_log_prob_u_is_differentiable_in_f_beta_and_u():
         (1.0, 0.0, "beta: expected numbers above 0"),
         (1.0, -1.0, "beta: expected numbers above 0"),
         (1.0, math.nan, "beta: expected finite"),
-        (1.0, torch.ones(2), "beta: expected one number.*Pass a scalar"),
+        (torch.ones(3, 1, 1), torch.ones(2), r"beta: expected a shape that broadcasts with \(3,\).*got \(2,\)\. Pass"),
         (math.inf, 1.0, "F: expected finite"),
         (torch.tensor([[math.nan]]), 1.0, "F: expected finite"),
-        (torch.ones(3), 1.0, r"F: expected shape \(dim_u, dim_v\), got \(3,\)\. Pass a matrix"),
-        (torch.ones(0, 1), 1.0, r"F: expected shape \(dim_u, dim_v\)"),
+        (torch.ones(3), 1.0, r"F: expected shape \(…, dim_u, dim_v\), got \(3,\)\. Pass a matrix"),
+        (torch.ones(0, 1), 1.0, r"F: expected shape \(…, dim_u, dim_v\)"),
     ],
 )
 def test_parameters_that_make_no_distribution_are_refused(F, beta, message):

@@ -269,7 +269,7 @@ def test_the_bias_rises_exactly_where_it_is_below_that_of_equal_proportions(b, s
 def test_shapes_broadcast_and_one_layer_sees_sigma2():
     got = chain_noise(torch.ones(3, 2, dtype=torch.float64), tensor([1.0, 2.0, 3.0]), torch.rand(4, 1))
     assert got.shape == (4, 3, 3)
-    assert chain_noise(torch.zeros(0), 0.7, 0.5).tolist() == [0.7]
+    assert chain_noise(torch.zeros(0, dtype=torch.float64), 0.7, 0.5).tolist() == [0.7]
 
 
 @pytest.mark.parametrize(

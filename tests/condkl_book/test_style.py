@@ -5,12 +5,11 @@ import re
 from itertools import combinations
 
 import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pytest
 from colorspacious import cspace_convert
+from jupyter_client.manager import start_new_kernel
 from matplotlib.colors import to_hex, to_rgb
-from nbclient import NotebookClient
 
 from condkl_book.style import COLOURS, NAMES, colour_of, in_nats, name_of, use_style
 from condkl_studies import plans
@@ -53,14 +52,20 @@ def test_an_objective_that_is_added_needs_no_line():
 
 def test_a_notebook_shows_its_figures_as_vectors_and_as_pixels(monkeypatch):
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel has its own
-    cells = [
-        "import matplotlib.pyplot as plt, condkl_book.style; condkl_book.style.use_style()",
-        "plt.plot([1, 2]); plt.show()",
-    ]
-    notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
-    NotebookClient(notebook, kernel_name="python3").execute()
-    (shown,) = notebook.cells[1].outputs
-    assert {"image/svg+xml", "application/pdf", "image/png"} <= set(shown.data)
+    cell = """
+import matplotlib.pyplot as plt, condkl_book.style
+condkl_book.style.use_style()
+plt.plot([1, 2]); plt.show()
+"""
+    shown = []
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        client.execute_interactive(cell, timeout=300, output_hook=shown.append)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    (figure,) = (message["content"]["data"] for message in shown if message["msg_type"] == "display_data")
+    assert {"image/svg+xml", "application/pdf", "image/png"} <= set(figure)
 
 
 def test_no_two_meanings_share_a_colour():

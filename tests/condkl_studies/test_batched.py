@@ -24,7 +24,7 @@ from condkl_studies.training import NonFiniteLossError
 ALL = [*names(), "lambda=0.5", "modified+free_bits"]
 PIXELS = 16
 # More steps in a window than are drawn for at once, and a last one that is short.
-PLAN = TrainingConfig(29, 20, 1e-2, "cosine", 2.0, every=12, gradient_batches=3, noise_batches=4)
+PLAN = TrainingConfig(15, 20, 1e-2, "cosine", 2.0, every=12, gradient_batches=3, noise_batches=4)
 PLAIN = replace(PLAN, gradient_batches=0, noise_batches=0)
 
 
@@ -79,7 +79,7 @@ MIXTURES = {
 
 DECODERS = {"lowest": {}, "all": {"skip": True}, "sum": {"residual": True}}
 CASES = [(m, latents, d) for m in MIXTURES for latents in ((2, 3), (2, 3, 4), (2,)) for d in DECODERS]
-QUICK = [("all", (2, 3, 4), "sum"), ("all", (2, 3), "lowest"), ("fixed λ", (2, 3), "all"), ("one", (2,), "lowest")]
+QUICK = [("all", (2, 3, 4), "sum"), ("fixed λ", (2, 3), "lowest"), ("fixed λ", (2, 3), "all"), ("one", (2,), "lowest")]
 QUICK += [("cut", (2, 3, 4), "all"), ("scheduled", (2, 3), "sum")]
 
 
@@ -88,10 +88,11 @@ QUICK += [("cut", (2, 3, 4), "all"), ("scheduled", (2, 3), "sum")]
     [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in CASES],
 )
 def test_each_run_has_the_numbers_that_it_has_alone(mixture, latents, decoder):
-    given = runs(MIXTURES[mixture], latents=latents, **DECODERS[decoder])
+    sizes = {"latents": latents, **DECODERS[decoder]}
+    given = runs(MIXTURES[mixture], seeds=(3,), **sizes) + runs(MIXTURES[mixture][:3], seeds=(4,), **sizes)
     want = [alone(run) for run in given]
     moved = [[run.state.step for run in some] for some in batched.windows(given, images(), PLAN)]
-    assert moved == [[step] * len(given) for step in (12, 24, 29)]
+    assert moved == [[step] * len(given) for step in (12, 15)]
     for run, own in zip(given, want, strict=True):
         assert_same(run.state, own)
     assert len({run.state.rows[-1]["elbo"] for run in given}) == len(given) or latents == (2,)  # not all one run
@@ -181,7 +182,7 @@ class NoWaiting(TorchDispatchMode):
 
 
 def test_no_step_makes_the_host_wait():
-    given = runs(MIXTURES["all"])
+    given = runs(MIXTURES["all"], seeds=(3,))
     program = Program(given, PLAN)
     with NoWaiting():
         program._take()
@@ -263,7 +264,7 @@ def test_what_does_not_fit_is_trained_in_groups_with_the_same_numbers(fitting, s
         moved = train(given, PLAIN, memory=memory)
     finally:
         gc.enable()
-    assert [len(some) for some in moved] == [size for size in sizes for _ in range(3)]
+    assert [len(some) for some in moved] == [size for size in sizes for _ in range(2)]
     assert alive == [0] * len(sizes)  # never two in memory
     for run, own in zip(given, want, strict=True):
         assert_same(run.state, own)

@@ -1,51 +1,53 @@
 """A Dask cluster on the loopback: a scheduler, two worker processes, and the death of one in the midst of a study."""
 
-import json
+import asyncio
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
 
 import pytest
 import tiny
-from distributed import Client
+from dask.config import set as set_config
+from distributed import Client, LocalCluster, Worker
 from tiny import TINY, contents
 
 from condkl_studies import __main__ as cli
-from condkl_studies import fit_run, store
+from condkl_studies import engine, fit_run, store
 
 CONFIGS = [replace(TINY, steps=20, seed=seed, objective=name) for seed in (30, 31) for name in ("full", "modified")]
 
 
+def work(address, folder):
+    """What `dask worker --nthreads 1` does: take the tasks of that scheduler one at a time."""
+    engine.windows = tiny.paused(engine.windows, 0.05)
+    set_config({"temporary-directory": str(folder)})
+    os.environ |= {"CONDKL_DATA": str(folder / "data"), "CONDKL_CACHE": str(folder / "cache")}
+
+    async def worker():
+        async with Worker(address, nthreads=1, local_directory=str(folder / "dask"), dashboard=False) as one:
+            await one.finished()
+
+    asyncio.run(worker())
+
+
 @pytest.fixture
-def cluster(folder):
-    """The address of a scheduler, and its two workers, of one thread each."""
-    log, place = (folder / "log").open("w"), folder / "scheduler.json"
-    environment = os.environ | {"TINY_PAUSE": "0.1", "DASK_TEMPORARY_DIRECTORY": str(folder)}
-    started = []
-
-    def start(module, *arguments):
-        command = [sys.executable, "-m", f"distributed.cli.{module}", "--no-dashboard", *arguments]
-        started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-        return started[-1]
-
-    try:
-        start("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(place))
-        wait_for(lambda: place.exists() and place.read_text().endswith("}"), started, folder / "log")
-        address = json.loads(place.read_text())["address"]
-        here = ["--local-directory", str(folder / "dask"), "--preload", tiny.__file__]
-        workers = [start("dask_worker", address, "--no-nanny", "--nthreads", "1", *here) for _ in range(2)]
-        with Client(address) as client:
-            client.wait_for_workers(2, timeout=300)
-        yield address, workers
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-        log.close()
+def cluster(folder, processes):
+    """The address of a scheduler, and its two workers, each a process of one thread."""
+    with LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1", scheduler_port=0) as scheduler:
+        address, workers = scheduler.scheduler_address, []
+        try:
+            for _ in range(2):
+                workers.append(processes.Process(target=work, args=(address, folder)))
+                workers[-1].start()
+            with Client(address) as client:
+                client.wait_for_workers(2, timeout=300)
+            yield address, workers
+        finally:
+            for process in workers:
+                process.kill()
+                process.join()
 
 
 def test_workers_of_several_threads_are_refused(monkeypatch, planned, capsys):
@@ -70,14 +72,6 @@ def test_workers_of_several_threads_are_refused(monkeypatch, planned, capsys):
     )
 
 
-def wait_for(condition, started, log, seconds=300):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert all(process.poll() is None for process in started), log.read_text()
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.02)
-
-
 def test_a_worker_is_killed_and_every_run_is_there_once_and_equal_to_a_local_one(cluster, cache, planned, capsys):
     address, workers = cluster
     killed_at = []
@@ -99,8 +93,9 @@ def test_a_worker_is_killed_and_every_run_is_there_once_and_equal_to_a_local_one
     status = cli.main(["run", "tiny", "--scheduler", address, "--eager"])
     killer.join()
     assert killed_at
-    assert workers[0].wait(60) == -signal.SIGKILL
-    assert workers[1].poll() is None
+    workers[0].join(60)
+    assert workers[0].exitcode == -signal.SIGKILL
+    assert workers[1].is_alive()
     captured = capsys.readouterr()
     assert (status, captured.out) == (0, "tiny: 4 runs recorded now, 0 failed\n")
     assert sorted(path.name for path in (store.runs_folder() / "tiny").iterdir()) == sorted(c.id for c in CONFIGS)

@@ -12,15 +12,10 @@ from tiny import COUNTING, LONG, LONG_COUNTING, TINY, left, same, step
 from condkl_studies import engine, fit_run
 
 
-@pytest.fixture(scope="module", params=[LONG, LONG_COUNTING], ids=lambda config: config.model)
-def undisturbed(tmp_path_factory, request):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    return fit_run(request.param, folder), left(folder, request.param)
-
-
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_and_resumed_it_is_the_same_run(kills, undisturbed, processes, cache):
-    long, moments = undisturbed[0].config, random.Random(kills)
+@pytest.mark.parametrize("long", [LONG, LONG_COUNTING], ids=lambda config: config.model)
+@pytest.mark.parametrize(("kills", "share"), [(2, 0.5), pytest.param(20, 1, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_and_resumed_it_is_the_same_run(kills, share, long, processes, cache, tmp_path):
+    long, moments = replace(long, steps=round(share * long.steps)), random.Random(kills)
     for _ in range(kills):
         before, process = step(cache, long), processes.Process(target=tiny.train, args=(long, cache))
         process.start()
@@ -30,8 +25,9 @@ def test_killed_at_random_moments_and_resumed_it_is_the_same_run(kills, undistur
         process.join()
         assert process.exitcode == -signal.SIGKILL, "it was not killed in time: make LONG longer"
         assert before < step(cache, long) < long.steps
-    assert same(fit_run(long, cache), undisturbed[0])
-    assert left(cache, long) == undisturbed[1]
+    undisturbed = tmp_path / "undisturbed"
+    assert same(fit_run(long, cache), fit_run(long, undisturbed))
+    assert left(cache, long) == left(undisturbed, long)
 
 
 def wait_for(condition, process, seconds=120):

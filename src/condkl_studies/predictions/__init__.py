@@ -86,9 +86,9 @@ def predictions() -> list[Prediction]:
 
 def verdicts() -> dict[int, Verdict]:
     """All predictions judged by the records, by number; a missing record leaves its predictions open."""
-    read, found = cache(_table), {}  # each table once
+    read, lacking, found = cache(_table), cache(_missing), {}  # each table and study once
     for one in predictions():
-        missing = " ".join(filter(None, map(_missing, one.studies)))
+        missing = " ".join(filter(None, map(lacking, one.studies)))
         found[one.number] = Verdict(None, missing) if missing else one.verdict({name: read(name) for name in one.reads})
     return found
 
