@@ -53,7 +53,7 @@ class KnownModel:
         u = (q.mean[:, None] + q.log_scale.exp()[:, None] * noise).flatten(0, 1)
         logits = model.p_x(model.decoder_input([v.repeat_interleave(len(noise))[:, None], u]))
         constant = (weight_v[:, None] * weight_u).flatten().log() - torch.nn.functional.softplus(logits).sum(1)
-        return torch.cat([(part @ logits.T + constant).double().logsumexp(1) for part in x.split(chunk)])
+        return torch.cat([(part @ logits.T + constant).logsumexp(1).double() for part in x.split(chunk)])
 
 
 def known_model(name: str) -> KnownModel:
