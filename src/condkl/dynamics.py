@@ -178,7 +178,7 @@ def fisher(problem: KLProblem, theta: Tensor, phi: Tensor) -> Fisher:
     hessian = torch.autograd.functional.hessian
     return Fisher(
         theta=hessian(lambda other: kl_divergence(problem.q_v(other), q_v), theta, again),
-        phi=hessian(lambda other: kl_chain(q_v, problem.q_u_given_v(other), q_v, q_u).conditional, phi, again),
+        phi=hessian(lambda other: kl_chain((q_v, problem.q_u_given_v(other)), (q_v, q_u)).conditional, phi, again),
     )
 
 

@@ -115,9 +115,9 @@ def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: f
                 f"problem.q_v: expected a Categorical or a scalar Normal, got {type(q_v).__name__}. "
                 "Estimate the gradient with score_function or pathwise instead."
             )
-        # Not "auto", which may fall back on samples: they carry no gradient.
+        # Not "auto", which may fall back on samples: their gradient has noise.
         method: Literal["exact", "quadrature"] = "exact" if isinstance(q_v, Categorical) else "quadrature"
-        kl = kl_chain(q_v, problem.q_u_given_v(phi), problem.p_v, problem.p_u_given_v, method=method)
+        kl = kl_chain((q_v, problem.q_u_given_v(phi)), (problem.p_v, problem.p_u_given_v), method)
         # A does not depend on phi. C does on both, and theta's part of it is the one that λ weighs.
         (grad_A,) = _grad(kl.marginal, [theta], again)
         theta_C, phi_C = _grad(kl.conditional, [theta, phi], again)
