@@ -18,6 +18,8 @@ from condkl._kl.parameters import at_least_single, known, tensor_of
 
 #: A function of the draws above that returns the distribution of a block given them, one for each.
 Conditional = Callable[..., Distribution]
+#: A distribution, and functions of the draws above.
+Blocks = Sequence[Distribution | Conditional]
 #: How the means over the draws above are taken.
 Method = Literal["auto", "exact", "quadrature", "sobol", "monte_carlo"]
 
@@ -52,8 +54,8 @@ class KLChain:
 
 
 def kl_chain(
-    q: Sequence[Distribution | Conditional],
-    p: Sequence[Distribution | Conditional],
+    q: Blocks,
+    p: Blocks,
     method: Method = "auto",
     samples: int = 10_000,
     nodes: int = 32,
@@ -71,10 +73,11 @@ def kl_chain(
     there is none it is sampled. The mean over draws above is taken by `method`:
 
     - "exact": a sum over all values, where they are few enough.
-    - "quadrature": Gauss-Hermite `nodes` for a Gaussian in one dimension, a half and a quarter as many along each of
-      two and three. Another rule checks them, and in one dimension panels refine what they miss.
+    - "quadrature": Gauss-Hermite `nodes` for a Gaussian in one dimension, 3/4 and half as many along each of two and
+      three. Another rule checks them to `tolerance`, relative above one nat; in one dimension panels refine what they
+      miss. What is narrower than 1/100 of a standard deviation may hide from both.
     - "sobol": `samples` points, up to a power of 2, of a low-discrepancy sequence, where draws are a function of
-      normals, or have a quantile function; in 32 groups with shifts of their own, of which the standard error is made.
+      normals, or have a quantile function; in 64 groups with shifts of their own, of which the standard error is made.
     - "monte_carlo": so many `samples`, for each element of the batch.
     - "auto": the first of them that applies to a block, and holds.
 
@@ -104,6 +107,8 @@ def kl_chain(
     at_least_one("nodes", nodes)
     if at_least_one("samples", samples) == 1:
         raise ValueError("samples: expected at least 2, got 1. One sample has no standard error.")
+    if not tolerance > 0:
+        raise ValueError(f"tolerance: expected a number above 0, got {tolerance!r}.")
     chain = Chain(q, p, method, samples, nodes, tolerance)
     with randomness_from(generator):
         each = chain.terms()
@@ -139,11 +144,11 @@ def conditional_kl_at(q_u: Conditional, p_u: Conditional, v: Tensor) -> Tensor:
     return divergence(q, p).value.to(at_least_single(tensor_of(q, p).dtype))
 
 
-def _check_blocks(q: Sequence[Distribution | Conditional], p: Sequence[Distribution | Conditional]) -> None:
+def _check_blocks(q: Blocks, p: Blocks) -> None:
     for name, blocks in (("q", q), ("p", p)):
-        if isinstance(blocks, Distribution) or not isinstance(blocks, Sequence) or not blocks:
+        if not isinstance(blocks, tuple | list) or not blocks:
             raise TypeError(
-                f"{name}: expected a sequence of blocks from the top, (q_v, q_u_given_v), got {type(blocks).__name__}."
+                f"{name}: expected a tuple of blocks from the top, (q_v, q_u_given_v), got {type(blocks).__name__}."
             )
         if not isinstance(blocks[0], Distribution):
             raise TypeError(f"{name}[0]: expected a torch distribution, got {type(blocks[0]).__name__}.")

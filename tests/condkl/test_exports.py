@@ -38,9 +38,7 @@ def test_a_name_that_is_not_there_is_refused():
 
 SIGNATURES = {
     "divergence.conditional_kl_at": "(q_u, p_u, v)",
-    "divergence.kl_chain": (
-        "(q_v, q_u_given_v, p_v, p_u_given_v, method='auto', samples=10000, nodes=64, generator=None)"
-    ),
+    "divergence.kl_chain": ("(q, p, method='auto', samples=10000, nodes=32, tolerance=1e-06, generator=None)"),
     "gradients.KLProblem": "(q_v, q_u_given_v, p_v, p_u_given_v)",
     "gradients.full_gradient": "(problem, theta, phi)",
     "gradients.modified_gradient": "(problem, theta, phi)",

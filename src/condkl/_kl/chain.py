@@ -123,7 +123,7 @@ class Chain:
 
     def _along(self, noise: FromNormal) -> int:
         """Nodes along each dimension."""
-        return max(1, self.nodes // 2 ** (noise.dims - 1))
+        return max(1, self.nodes * (5 - noise.dims) // 4)
 
     def _quadrature(
         self, k: int, q: Distribution, noise: FromNormal, above: tuple[Tensor, ...], draws: Draws | None
@@ -214,8 +214,8 @@ class Chain:
             return each
         if (index := too_heavy(each.detach().sum(-1).flatten(0, 1))) is not None:
             self.warnings.append(
-                f"the log ratios have a heavy tail (Pareto index {index:.2f}, above 0.7), so that neither the mean of "
-                "samples nor its standard error can be trusted; the KL may be infinite."
+                f"samples have a heavy tail (Pareto index {index:.2f}: above 0.5 their variance is infinite, above 1 "
+                "their mean), and neither their mean nor its standard error can be trusted."
             )
         return each.unflatten(0, (draws.replicates, -1)).mean(1)
 

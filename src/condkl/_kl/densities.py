@@ -14,12 +14,16 @@ from torch.distributions import (
     Distribution,
     Geometric,
     Independent,
+    InverseGamma,
     Kumaraswamy,
     MixtureSameFamily,
     NegativeBinomial,
     OneHotCategorical,
+    RelaxedBernoulli,
     VonMises,
+    Weibull,
 )
+from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
 from torch.nn.functional import logsigmoid
 
 from condkl._kl.parameters import known, tensor_of
@@ -78,13 +82,58 @@ def _(d: VonMises, value: Tensor) -> Tensor:
     return torch.where(value.abs() <= math.pi, log, -math.inf)
 
 
+# torch has these as maps of other variables, which overflow, or leave their support, at the ends of that of `d`.
+
+
 @log_prob.register
 def _(d: Kumaraswamy, value: Tensor) -> Tensor:
-    # torch goes through a uniform variable, which is 1, and so outside its support, for the smallest values.
     a, b = d.concentration1, d.concentration0
-    held = (value > 0) & (value < 1)
-    log_x = torch.where(held, value, 0.5).log()
+    held, log_x = _log_inside(value, 1)
     return torch.where(held, a.log() + b.log() + (a - 1) * log_x + (b - 1) * (-(a * log_x).expm1()).log(), -math.inf)
+
+
+@log_prob.register
+def _(d: Weibull, value: Tensor) -> Tensor:
+    k, (held, log_x) = d.concentration, _log_inside(value / d.scale)
+    return torch.where(held, (k / d.scale).log() + (k - 1) * log_x - (k * log_x).exp(), -math.inf)
+
+
+@log_prob.register
+def _(d: InverseGamma, value: Tensor) -> Tensor:
+    a, b, (held, log_x) = d.concentration, d.rate, _log_inside(value)
+    return torch.where(held, a * b.log() - a.lgamma() - (a + 1) * log_x - b * (-log_x).exp(), -math.inf)
+
+
+@log_prob.register
+def _(d: LogitRelaxedBernoulli, value: Tensor) -> Tensor:
+    size = (d.temperature * value - d.logits).abs()
+    return d.temperature.log() - size - 2 * size.neg().exp().log1p()
+
+
+@log_prob.register
+def _(d: RelaxedBernoulli, value: Tensor) -> Tensor:
+    held, log_x = _log_inside(value, 1)
+    log_rest = torch.where(held, -value, -0.5).log1p()
+    return torch.where(held, log_prob(d.base_dist, log_x - log_rest) - log_x - log_rest, -math.inf)
+
+
+def _log_inside(value: Tensor, high: float = math.inf) -> tuple[Tensor, Tensor]:
+    """Where a value lies between 0 and `high`, and its logarithm there."""
+    held = (value > 0) & (value < high)
+    return held, torch.where(held, value, 0.5).log()
+
+
+def _generalised_pareto(d: Any, value: Tensor) -> Tensor:
+    # torch compares the concentration with a float32, which it refuses for a float64.
+    z, c = (value - d.loc) / d.scale, d.concentration
+    straight = c.abs() < 1e-8
+    held = (z >= 0) & (c * z > -1)
+    curved = torch.where(held & ~straight, c * z, 0).log1p() * (1 + 1 / torch.where(straight, 1, c))
+    return torch.where(held, -d.scale.log() - torch.where(straight, z, curved), -math.inf)
+
+
+if hasattr(torch.distributions, "GeneralizedPareto"):  # not in the oldest torch that is allowed
+    log_prob.register(torch.distributions.GeneralizedPareto)(_generalised_pareto)
 
 
 @log_prob.register(Bernoulli)

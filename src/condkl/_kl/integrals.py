@@ -242,11 +242,12 @@ def _tail(parts: Callable[[Tensor], tuple[Tensor, Tensor]], points: Tensor, insi
     """
     with torch.no_grad():
         log_density, ratio = parts(points)
-        size = log_density + ratio.abs().log()
+        # Where q has no mass in float64 an infinite ratio is one that overflows.
+        size = torch.where(log_density > -740, log_density + ratio.abs().log(), -math.inf)
         there = torch.maximum(log_density[0], size[0]) > -50
         fast = there & (ratio[0].abs() > 1e6)
         fall = (size[1] - size[0]) / _STEP
-        endless = fast & (fall < 1e-9)
+        endless = fast & ~(fall >= 1e-9)  # or no number, as the ratio is infinite
         slow, steep = there & ~fast, fast & ~endless
     log_density, ratio = parts(torch.where(there, points, inside))
     density = log_density[0].exp()

@@ -38,8 +38,10 @@ def divergence(q: Distribution, p: Distribution) -> Divergence:
     Closed forms of torch are not believed where they are negative, no number, infinite although p covers q, or lost
     to rounding. Values are in float64, those of normals in the dtype that these have.
     """
-    batch = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
-    q, p, summed = _simplest(*(d if d.batch_shape == batch else d.expand(batch) for d in (q, p)))
+    if q.batch_shape != p.batch_shape:
+        batch = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
+        q, p = q.expand(batch), p.expand(batch)
+    q, p, summed = _simplest(q, p)
     if isinstance(q, Normal) and isinstance(p, Normal) and min(q.loc.dtype.itemsize, p.loc.dtype.itemsize) > 2:
         found = Divergence(normal(q, p), "closed form")
     else:

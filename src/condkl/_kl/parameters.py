@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import reduce
 from typing import Any
 
 import torch
@@ -35,11 +36,9 @@ def _parts(x: Any) -> Iterator[Tensor | nn.Module]:
     """All tensors and modules that a distribution or a transform holds."""
     if isinstance(x, Tensor | nn.Module):
         yield x
-    elif isinstance(x, list):
-        for part in x:
-            yield from _parts(part)
-    elif isinstance(x, Distribution | Transform):
-        for name, part in vars(x).items():
+    elif isinstance(x, Distribution | Transform | list):
+        parts = enumerate(x) if isinstance(x, list) else vars(x).items()
+        for name, part in parts:
             if name != "_inv" or isinstance(x, _InverseTransform):  # maps hold their inverses, and these them
                 yield from _parts(part)
 
@@ -48,11 +47,8 @@ def tensor_of(*distributions: Distribution) -> Tensor:
     """An empty tensor with the device and the joint floating dtype of what the distributions hold."""
     found = [part for d in distributions for part in _parts(d)]
     tensors = [t for part in found for t in ([part] if isinstance(part, Tensor) else part.parameters())]
-    floats = [t.dtype for t in tensors if t.is_floating_point()]
-    dtype = floats[0] if floats else torch.get_default_dtype()
-    for other in floats[1:]:
-        dtype = torch.promote_types(dtype, other)
-    return torch.empty(0, dtype=dtype, device=tensors[0].device if tensors else None)
+    floats = {t.dtype for t in tensors if t.is_floating_point()} or {torch.get_default_dtype()}
+    return torch.empty(0, dtype=reduce(torch.promote_types, floats), device=tensors[0].device if tensors else None)
 
 
 def at_least_single(dtype: torch.dtype) -> torch.dtype:

@@ -22,6 +22,7 @@ def gauss_hermite(nodes: int, dims: int) -> tuple[Tensor, Tensor]:
     return points, torch.cartesian_prod(*[w / w.sum()] * dims).reshape(-1, dims).prod(-1)
 
 
+@lru_cache(maxsize=32)
 def lattice(count: int, batch: torch.Size, device: torch.device) -> tuple[Tensor, Tensor]:
     """Points at equal distances in one dimension, each element of the batch with others, and weights.
 

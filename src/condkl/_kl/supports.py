@@ -18,7 +18,7 @@ from torch.distributions import (
     VonMises,
     constraints,
 )
-from torch.distributions.transforms import SigmoidTransform
+from torch.distributions.transforms import SigmoidTransform, Transform
 
 from condkl._kl.parameters import known, tensor_of
 
@@ -93,6 +93,13 @@ def _(d: Independent) -> Ends | None:  # type: ignore[type-arg]
     return None if d.event_shape else ends(d.base_dist)
 
 
+def _through(t: Transform, end: Tensor) -> Tensor:
+    """An end through a map. torch keeps the values of a sigmoid, and the arguments of its inverse, off 0 and 1."""
+    if isinstance(t, SigmoidTransform):
+        return end.sigmoid()
+    return end.logit() if isinstance(t.inv, SigmoidTransform) else t(end)
+
+
 @ends.register
 def _(d: TransformedDistribution) -> Ends | None:
     if type(d) is not TransformedDistribution or not all(t.bijective for t in d.transforms):
@@ -101,9 +108,7 @@ def _(d: TransformedDistribution) -> Ends | None:
     if found is None:
         return None
     for t in d.transforms:  # what is declared is all that the last map can give
-        found = (
-            (found[0].sigmoid(), found[1].sigmoid()) if isinstance(t, SigmoidTransform) else (t(found[0]), t(found[1]))
-        )
+        found = _through(t, found[0]), _through(t, found[1])
     return torch.minimum(*found), torch.maximum(*found)
 
 
