@@ -241,7 +241,7 @@ def _information_of_phi(problem: KLProblem, theta: Tensor, phi: Tensor) -> Tenso
             return _mean_product_of_scores(lambda other: problem.q_u_given_v(other)(v), phi, again, mass)
     # As for theta. With the same q(v) on both sides, eq. (3) leaves the mean over v.
     return torch.autograd.functional.hessian(
-        lambda other: kl_chain(q_v, problem.q_u_given_v(other), q_v, q_u).conditional, phi, again
+        lambda other: kl_chain((q_v, problem.q_u_given_v(other)), (q_v, q_u)).conditional, phi, again
     )
 
 

@@ -156,15 +156,14 @@ def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: f
                 f"problem.q_v: expected a Categorical or a scalar Normal, got {type(q_v).__name__}. "
                 "Estimate the gradient with score_function or pathwise instead."
             )
-        # Not "auto", which may fall back on samples: they carry no gradient.
+        # Not "auto", which may fall back on samples: their gradient has noise.
         method: Literal["exact", "quadrature"] = "exact" if isinstance(q_v, Categorical) else "quadrature"
         q_u = problem.q_u_at(phi)
         kl = kl_chain(
-            q_v,
-            lambda v: _low_logits(q_u(v)),
-            problem.p_v,
-            lambda v: _low_logits(problem.p_u_given_v(v)),
-            method=method,
+            (q_v, lambda v: _low_logits(q_u(v))),
+            (problem.p_v, lambda v: _low_logits(problem.p_u_given_v(v))),
+            method,
+            nodes=64,
         )
         # A does not depend on phi. C does on both, and theta's part of it is the one that λ weighs.
         (grad_A,) = _grad(kl.marginal, [theta], again)

@@ -1,20 +1,29 @@
 """How `kl_chain` samples, and what it refuses."""
 
 import math
+import warnings
 
 import pytest
 import torch
 from torch.distributions import (
     Binomial,
     Categorical,
+    Dirichlet,
+    Gamma,
+    HalfNormal,
     Independent,
-    MixtureSameFamily,
+    LogisticNormal,
+    LogNormal,
     MultivariateNormal,
     Normal,
     OneHotCategorical,
     StudentT,
+    TransformedDistribution,
+    constraints,
 )
+from torch.distributions.transforms import Transform
 
+from condkl._kl.draws import tail_index
 from condkl.divergence import kl_chain
 
 Z = 4.5
@@ -40,28 +49,34 @@ def table(k, n=3):
     return lambda v: Categorical(torch.full((n, k), 1 / k)[v])
 
 
-def sampled(generator, samples=100):
-    return kl_chain(STANDARD, narrow, STANDARD, wide, "monte_carlo", samples, generator=generator)
+WIDE, NARROW = (STANDARD, wide), (STANDARD, narrow)
 
 
-def test_the_same_generator_gives_the_same_samples_and_moves_on():
+def sampled(generator, samples=100, method="monte_carlo"):
+    return kl_chain(NARROW, WIDE, method, samples, generator=generator)
+
+
+@pytest.mark.parametrize("method", ["monte_carlo", "sobol"])
+def test_the_same_generator_gives_the_same_samples_and_moves_on(method):
     generator = torch.Generator().manual_seed(1)
-    first, second = sampled(generator), sampled(generator)
-    again = sampled(torch.Generator().manual_seed(1))
-    assert first == again
+    first, second = sampled(generator, method=method), sampled(generator, method=method)
+    again = sampled(torch.Generator().manual_seed(1), method=method)
+    assert (first.total, first.standard_error) == (again.total, again.standard_error)
     assert first.total != second.total
 
 
 @pytest.mark.parametrize("q_u", [narrow, lambda v: StudentT(5.0, v)])
-def test_a_generator_leaves_the_global_randomness_alone(q_u):
+@pytest.mark.parametrize("method", ["auto", "monte_carlo"])
+def test_a_generator_leaves_the_global_randomness_alone(q_u, method):
     before = torch.random.get_rng_state()
-    kl_chain(STANDARD, q_u, STANDARD, wide, "monte_carlo", 50, generator=torch.Generator().manual_seed(2))
+    kl_chain((STANDARD, q_u), WIDE, method, 50, generator=torch.Generator().manual_seed(2))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_values_outside_the_support_of_p_cost_no_global_randomness():
+def test_what_needs_no_samples_costs_no_global_randomness():
     before = torch.random.get_rng_state()
-    kl_chain(Binomial(4, number(0.5)), wide, Binomial(2, number(0.5)), wide, "exact")
+    kl_chain((Binomial(4, number(0.5)), wide), (Binomial(2, number(0.5)), wide), "exact")
+    kl_chain((Gamma(number(0.1), number(1.0)),), (HalfNormal(number(1.0)),))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -69,107 +84,143 @@ def test_without_a_generator_the_global_seed_decides():
     torch.manual_seed(3)
     first = sampled(None)
     torch.manual_seed(3)
-    assert sampled(None) == first
-    assert sampled(None) != first
-
-
-def test_monte_carlo_values_carry_no_gradient():
-    loc = number(0.3).requires_grad_()
-    chain = kl_chain(Normal(loc, number(1.0)), narrow, STANDARD, wide, "monte_carlo", 10)
-    assert not any(x.requires_grad for x in (chain.marginal, chain.conditional, chain.total, chain.standard_error))
-
-
-def heavy(v):
-    return StudentT(5.0, 0.9 * v)
-
-
-def heavier(v):
-    return StudentT(3.0, v, 2.0)
-
-
-def log_ratio_truth():
-    """The expected log ratio of `heavy` and `heavier` under a standard normal v, on a fine grid."""
-    v, u = torch.linspace(-9, 9, 401).double(), torch.linspace(-300, 300, 30_001).double().unsqueeze(1)
-    log_q, log_p = heavy(v).log_prob(u), heavier(v).log_prob(u)
-    c = torch.trapezoid(log_q.exp() * (log_q - log_p), u, dim=0)
-    return torch.trapezoid(STANDARD.log_prob(v).exp() * c, v)
+    assert sampled(None).total == first.total
+    assert sampled(None).total != first.total
 
 
 class Undeclared(StudentT):
-    """Says nothing of its support, as some distributions of other packages do."""
+    """Says nothing of its support, as some distributions of other packages do, so that no integral can be taken."""
 
     @property
     def support(self):
         raise NotImplementedError
 
 
-@pytest.mark.parametrize("kind", [Undeclared, type("Unset", (StudentT,), {"support": None})])
+class Unset(StudentT):
+    support = None
+
+
+def heavy(v):
+    return Undeclared(5.0, 0.9 * v)
+
+
+def heavier(v):
+    return Undeclared(3.0, v, 2.0)
+
+
+@pytest.mark.parametrize("kind", [Undeclared, Unset])
 def test_a_distribution_without_a_declared_support_is_trusted(kind):
+    def total(q_u):
+        p = STANDARD, lambda v: StudentT(3.0, v, 2.0)
+        return kl_chain((STANDARD, q_u), p, "monte_carlo", 5000, generator=torch.Generator().manual_seed(9))
+
+    chain, exact = total(lambda v: kind(5.0, 0.9 * v)), total(lambda v: StudentT(5.0, 0.9 * v))
+    assert chain.method[1].startswith("log ratio of samples")
+    assert exact.method[1] == "integral over a line"
+    assert abs(chain.total - exact.total) < Z * (chain.standard_error + exact.standard_error)
+
+
+def rosenbrock(v):
+    """A banana of u given v: two numbers, the second near the square of the first, as a map of normals."""
+    return TransformedDistribution(Independent(Normal(v.unsqueeze(-1) * number([1.0, 0.5]), 0.6), 1), [Bend()])
+
+
+class Bend(Transform):
+    domain = codomain = constraints.real_vector
+    bijective = True
+
+    def _call(self, x):
+        return torch.stack([x[..., 0], x[..., 1] + x[..., 0] ** 2], -1)
+
+    def _inverse(self, y):
+        return torch.stack([y[..., 0], y[..., 1] - y[..., 0] ** 2], -1)
+
+    def log_abs_det_jacobian(self, x, y):
+        return torch.zeros_like(x[..., 0])
+
+
+# method, q of all blocks, p of all blocks, whether a closed form of u's KL is left out
+NOISY = {
+    "plain, closed form": ("monte_carlo", NARROW, WIDE),
+    "plain, log ratio": ("monte_carlo", (STANDARD, heavy), (STANDARD, heavier)),
+    "Sobol, closed form": ("sobol", NARROW, WIDE),
+    "Sobol, log ratio": (
+        "sobol", (STANDARD, rosenbrock),
+        (STANDARD, lambda v: Independent(Normal(0 * v.unsqueeze(-1) + number([0.2, 1.0]), 1.5), 1)),
+    ),
+    "table, then Sobol": (
+        "auto", (EVEN, lambda v: rosenbrock(v - 1.0)),
+        (EVEN, lambda v: Independent(Normal(0 * v.unsqueeze(-1) + number([0.2, 1.0]), 1.5), 1)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOISY)
+def test_the_standard_error_is_as_large_as_the_error_over_repeated_seeds(case):
+    method, q, p = NOISY[case]
     chains = [
-        kl_chain(STANDARD, heavy, STANDARD, lambda v, k=k: k(3.0, v, 2.0, validate_args=False), "monte_carlo", 50,
-                 generator=torch.Generator().manual_seed(9))
-        for k in (StudentT, kind)
+        kl_chain(q, p, method, 1000, generator=torch.Generator().manual_seed(seed)) for seed in range(150)
     ]  # fmt: skip
-    assert chains[0] == chains[1]
+    if case == "plain, closed form":
+        truth = kl_chain(q, p, "quadrature").total
+    else:
+        truth = kl_chain(q, p, method, 300_000, generator=torch.Generator().manual_seed(1000))
+        assert truth.standard_error < chains[0].standard_error / 10
+        truth = truth.total
+    z = torch.stack([(chain.total - truth) / chain.standard_error for chain in chains])
+    degrees = 63 if "Sobol" in chains[0].method[-1] + chains[0].method[0] else 1000  # of the groups' t distribution
+    spread = math.sqrt(degrees / (degrees - 2))
+    assert abs(z.mean()) < Z * spread / math.sqrt(len(z)) + 0.1
+    assert abs(z.std() - spread) < Z * spread / math.sqrt(2 * len(z))
 
 
-@pytest.mark.parametrize("closed_form", [True, False])
-def test_the_standard_error_is_as_large_as_the_error_over_repeated_seeds(closed_form):
-    q_u, p_u = (narrow, wide) if closed_form else (heavy, heavier)
-    truth = kl_chain(STANDARD, narrow, STANDARD, wide, "quadrature").total if closed_form else log_ratio_truth()
-    z = []
-    for seed in range(150):
-        generator = torch.Generator().manual_seed(seed)
-        chain = kl_chain(STANDARD, q_u, STANDARD, p_u, "monte_carlo", 1000, generator=generator)
-        z.append((chain.total - truth) / chain.standard_error)
-    z = torch.stack(z)
-    assert abs(z.mean()) < Z / math.sqrt(len(z))
-    assert abs(z.std() - 1) < Z / math.sqrt(2 * len(z))
+def test_sobol_points_beat_plain_samples():
+    plain = sampled(torch.Generator().manual_seed(4), 8192)
+    assert sampled(torch.Generator().manual_seed(4), 8192, "sobol").standard_error < plain.standard_error / 3
 
 
-def test_too_few_nodes_for_a_sharp_conditional_kl_warn():
-    step = lambda v: Normal(torch.tanh(50 * v), 0.3)  # noqa: E731
-    with pytest.warns(UserWarning, match=r"8 Gauss-Hermite nodes do not resolve.*Pass more nodes, or method='monte"):
-        kl_chain(STANDARD, step, STANDARD, wide, nodes=8)
+def test_samples_with_heavy_tails_warn():
+    q, p = Undeclared(number(2.0)), STANDARD  # their KL is infinite, as E u² is
+    with pytest.warns(UserWarning, match=r"heavy tail \(Pareto index .*can be trusted"):
+        kl_chain((q,), (p,), generator=torch.Generator().manual_seed(0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kl_chain((Undeclared(number(6.0)),), (p,), generator=torch.Generator().manual_seed(0))
 
 
-def test_too_few_nodes_for_a_sharp_marginal_kl_warn():
-    teeth = MixtureSameFamily(Categorical(torch.ones(2).double()), Normal(number([-1.0, 1.0]), number(0.01)))
-    with pytest.warns(UserWarning, match=r"64 Gauss-Hermite nodes do not resolve KL\[q\(v\)"):
-        kl_chain(STANDARD, wide, teeth, wide)
+def test_the_tail_index_of_pareto_variables_is_found():
+    for k in (0.3, 0.7, 1.0, 1.5):
+        draws = torch.rand(20_000, 50, generator=torch.Generator().manual_seed(5), dtype=torch.float64) ** -k
+        index, error = tail_index(draws)
+        assert abs(index.mean() - k) < 0.05 + 5 * index.std() / math.sqrt(50)
+        assert abs(index.std() / error.mean() - 1) < 5 / math.sqrt(2 * 50)
 
 
-def test_exact_values_are_differentiable_in_q_and_p():
-    def total(q_v, q_u, p_v, p_u):
-        tables = [x.softmax(-1) for x in (q_v, q_u, p_v, p_u)]
-        return kl_chain(
-            Categorical(tables[0]), lambda v: Categorical(tables[1][v]),
-            Categorical(tables[2]), lambda v: Categorical(tables[3][v]),
-        ).total  # fmt: skip
-
-    inputs = [
-        torch.randn(s, generator=torch.Generator().manual_seed(8)).double().requires_grad_()
-        for s in ((3,), (3, 2), (3,), (3, 2))
-    ]
-    assert torch.autograd.gradcheck(total, inputs)
+def test_draws_that_underflow_warn():
+    tiny = Dirichlet(torch.full((3,), 0.01))
+    with pytest.warns(UserWarning, match=r"draws of q\[0\] \(Dirichlet\) are 0 in float64"):
+        kl_chain((tiny,), (LogisticNormal(torch.zeros(2), torch.ones(2)),), generator=torch.Generator().manual_seed(6))
+    small = LogNormal(-90.0, 20.0)
+    with pytest.warns(UserWarning, match=r"draws of q\[0\] \(LogNormal\) are 0 in float32.*Use float64"):
+        kl_chain((small, lambda v: Normal(v, 1.0)), (small, lambda v: Normal(2 * v, 1.0)), "sobol", 64)
 
 
-def test_quadrature_values_are_differentiable_in_q_and_p():
-    def total(m, t, b, F, p_loc):
-        one = torch.ones_like(m)
-        return kl_chain(
-            Normal(m, t), lambda v: Normal(b * v, 0.5), Normal(p_loc, one), lambda v: Normal(F * v, 1.0)
-        ).total
-
-    inputs = [number(x).requires_grad_() for x in (0.7, 0.6, 0.4, 1.5, 0.1)]
-    assert torch.autograd.gradcheck(total, inputs)
+def test_an_integral_that_cannot_be_resolved_warns():
+    q, p = LogNormal(number(-90.0), number(20.0)), Gamma(number(0.1), number(1.0))  # E v is 1e48
+    with pytest.warns(UserWarning, match="KL of LogNormal from Gamma is an integral over a number that cannot"):
+        kl_chain((q,), (p,))
 
 
-ALL_WIDE = (STANDARD, wide, STANDARD, wide)
-EVEN_TABLES = (EVEN, table(2), EVEN, table(2))
+def test_a_term_that_is_no_number_is_refused():
+    broken = lambda v: Normal(v * math.nan, 1.0, validate_args=False)  # noqa: E731
+    with pytest.raises(ValueError, match="a term is no number"):
+        kl_chain((EVEN, broken), (EVEN, lambda v: Normal(0.0 * v, 1.0)))
+
+
 BATCHED = Normal(torch.zeros(2), 1.0)
 PLANE = MultivariateNormal(torch.zeros(2), torch.eye(2))
-HEAVY = (STANDARD, lambda v: StudentT(5.0, v), STANDARD, wide)
+TWO, THREE = (EVEN, table(2)), (EVEN, table(3))
+NO_FORM = (STANDARD, heavy), WIDE
 
 
 def rows(v):
@@ -178,36 +229,45 @@ def rows(v):
 
 # name: arguments, options, error, message
 REFUSED = {
-    "swapped": ((STANDARD, STANDARD, wide, wide), {}, TypeError, "p_v: expected a torch distribution.*order is"),
-    "q(v) a function": ((wide, STANDARD, wide, STANDARD), {}, TypeError, "q_v: expected a torch dist.*order is"),
-    "q(u|v) no function": ((STANDARD, STANDARD, STANDARD, wide), {}, TypeError, "q_u_given_v: expected.*order is"),
-    "p(u|v) no function": ((STANDARD, wide, STANDARD, 3), {}, TypeError, "p_u_given_v: expected a function.*got int"),
-    "tensor": ((STANDARD, wide, STANDARD, lambda v: v), {}, TypeError, "p_u_given_v: expected it to.*got Tensor"),
-    "batch of v": ((BATCHED, wide, BATCHED, wide), {}, ValueError, "q_v: expected one distribution.*Independent"),
-    "no batch": ((STANDARD, lambda v: STANDARD, STANDARD, wide), {}, ValueError, r"q_u_given_v: .*batch shape \(64,\)"),
-    "no Independent": ((STANDARD, wide, STANDARD, rows), {}, ValueError, r"p_u_given_v: .*got batch \(64, 3\).*Indep"),
-    "other event of u": (
-        (STANDARD, wide, STANDARD, lambda v: Independent(rows(v), 1)), {}, ValueError,
-        r"p_u_given_v: expected the event shape \(\) of q_u_given_v, got \(3,\)",
+    "not in blocks": ((STANDARD, wide), {}, TypeError, r"q: expected a tuple of blocks from the top.*got Normal"),
+    "no blocks": (((), ()), {}, TypeError, "q: expected a tuple of blocks"),
+    "fewer blocks": ((NARROW, (STANDARD,)), {}, ValueError, "p: expected 2 blocks as in q, got 1"),
+    "q(v) a function": (((wide, wide), WIDE), {}, TypeError, r"q\[0\]: expected a torch distribution, got function"),
+    "q(u|v) no function": (((STANDARD, STANDARD), WIDE), {}, TypeError, r"q\[1\]: expected a function.*got Normal"),
+    "p(u|v) no function": ((NARROW, (STANDARD, 3)), {}, TypeError, r"p\[1\]: expected a function.*got int"),
+    "tensor": ((NARROW, (STANDARD, lambda v: v)), {}, TypeError, r"p\[1\]: expected it to.*got Tensor"),
+    "no batch": (((STANDARD, lambda v: STANDARD), WIDE), {}, ValueError, r"q\[1\]: .*batch shape \(32,\).*expand"),
+    "batch lost": (
+        ((BATCHED, lambda v: Normal(v[:, 0], 1.0)), (BATCHED, wide)), {}, ValueError,
+        r"q\[1\]: for draws of shape \(32, 2\) expected.*batch shape \(32, 2\), got batch \(32,\)",
     ),
-    "other event of v": ((STANDARD, wide, PLANE, wide), {}, ValueError, r"p_v: expected the event shape \(\) of q_v"),
+    "no Independent": ((NARROW, (STANDARD, rows)), {}, ValueError, r"p\[1\]: .*got batch \(32, 3\).*Independent"),
+    "other event of u": (
+        (NARROW, (STANDARD, lambda v: Independent(rows(v), 1))), {}, ValueError,
+        r"p\[1\]: expected the event shape \(\) of q\[1\], got \(3,\)",
+    ),
+    "other event of v": ((NARROW, (PLANE, wide)), {}, ValueError, r"p\[0\]: expected the event shape \(\) of q\[0\]"),
     "other categories of v": (
-        (EVEN, table(2), Categorical(torch.ones(4)), table(2)), {}, ValueError, r"p_v: expected 3.*got 4\. Pad",
+        (TWO, (Categorical(torch.ones(4)), table(2))), {}, ValueError, r"p\[0\]: expected 3.*got 4\. Pad",
     ),
     "other categories of u": (
-        (EVEN, table(2), EVEN, table(4)), {}, ValueError, "p_u_given_v: expected 2 categories as in q, got 4",
+        (TWO, (EVEN, table(4))), {}, ValueError, r"p\[1\]: expected 2 categories as in q, got 4",
     ),
     "other one-hot width": (
-        (OneHotCategorical(torch.ones(3)), table(2), OneHotCategorical(torch.ones(4)), table(2)), {}, ValueError,
-        r"p_v: expected the event shape \(3,\)",
+        ((OneHotCategorical(torch.ones(3)),), (OneHotCategorical(torch.ones(4)),)), {}, ValueError,
+        r"p\[0\]: expected the event shape \(3,\)",
     ),
-    "unknown method": (ALL_WIDE, {"method": "magic"}, ValueError, "method: expected auto.*'magic'"),
-    "one sample": (ALL_WIDE, {"samples": 1}, ValueError, "samples: expected at least 2, got 1"),
-    "no samples": (ALL_WIDE, {"samples": 0}, ValueError, "samples: expected a whole number"),
-    "no nodes": (ALL_WIDE, {"nodes": 0}, ValueError, "nodes: expected a whole number"),
-    "exact normal": (ALL_WIDE, {"method": "exact"}, ValueError, "'exact' needs a finite q_v.*got Normal"),
-    "table quadrature": (EVEN_TABLES, {"method": "quadrature"}, ValueError, "'quadrature' needs a scalar Normal q_v"),
-    "no closed form": (HEAVY, {"method": "quadrature"}, ValueError, "'quadrature' is out of reach.*StudentT"),
+    "unknown method": ((NARROW, WIDE), {"method": "magic"}, ValueError, "method: expected auto.*'magic'"),
+    "one sample": ((NARROW, WIDE), {"samples": 1}, ValueError, "samples: expected at least 2, got 1"),
+    "no samples": ((NARROW, WIDE), {"samples": 0}, ValueError, "samples: expected a whole number"),
+    "no nodes": ((NARROW, WIDE), {"nodes": 0}, ValueError, "nodes: expected a whole number"),
+    "no tolerance": ((NARROW, WIDE), {"tolerance": 0.0}, ValueError, "tolerance: expected a number above 0, got 0.0"),
+    "exact normal": ((NARROW, WIDE), {"method": "exact"}, ValueError, r"'exact' needs a q\[0\] of few.*got Normal"),
+    "table quadrature": ((TWO, TWO), {"method": "quadrature"}, ValueError, r"needs a Gaussian q\[0\].*got Categorical"),
+    "table Sobol": ((TWO, TWO), {"method": "sobol"}, ValueError, r"'sobol' needs a q\[0\] that is drawn.*'monte_"),
+    "no closed form": (
+        NO_FORM, {"method": "quadrature"}, ValueError, "'quadrature' is out of reach: the KL of Undeclared from Normal",
+    ),
 }  # fmt: skip
 
 

@@ -39,9 +39,7 @@ def test_a_name_that_is_not_there_is_refused():
 
 SIGNATURES = {
     "divergence.conditional_kl_at": "(q_u, p_u, v)",
-    "divergence.kl_chain": (
-        "(q_v, q_u_given_v, p_v, p_u_given_v, method='auto', samples=10000, nodes=64, generator=None)"
-    ),
+    "divergence.kl_chain": ("(q, p, method='auto', samples=10000, nodes=32, tolerance=1e-06, generator=None)"),
     "evaluation.active_units": "(q, samples=100, threshold=0.01, generator=None)",
     "evaluation.iwae_log_likelihood": "(q, p, log_px, samples, chunk=None, x=None, generator=None)",
     "gradients.KLProblem": "(q_v, q_u_given_v, p_v, p_u_given_v)",

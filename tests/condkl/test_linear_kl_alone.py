@@ -36,7 +36,7 @@ def pair(r, beta=1.0, blind=False):
 
 def kl_of(problem):
     return lambda theta, phi: (
-        kl_chain(problem.q_v(theta), problem.q_u_given_v(phi), problem.p_v, problem.p_u_given_v).total
+        kl_chain((problem.q_v(theta), problem.q_u_given_v(phi)), (problem.p_v, problem.p_u_given_v)).total
     )
 
 

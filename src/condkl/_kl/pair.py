@@ -1,0 +1,127 @@
+"""KL of one pair of distributions, by the best way that there is for it."""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal, TransformedDistribution
+
+from condkl._kl.closed import bregman, exact, lost_to_rounding, normal, registered, tables
+from condkl._kl.densities import log_prob
+from condkl._kl.integrals import kl_on_line
+from condkl._kl.parameters import cast, known, tensor_of
+from condkl._kl.supports import ends, values
+
+_LINES = 2**15  # so many integrals over a line are taken at once; beyond, samples are cheaper
+_NEGATIVE = -1e-8  # a form that is lower is wrong, and not only rounded
+
+
+class Divergence(NamedTuple):
+    """`value`, with the batch shape, in nats, and `how` it was found, in words."""
+
+    value: Tensor
+    how: str
+
+
+class OnlySamplesError(ValueError):
+    """Only samples can tell a KL."""
+
+
+class UnresolvedError(OnlySamplesError):
+    """A KL is an integral over a line that cannot be resolved, and samples may not show why."""
+
+
+def divergence(q: Distribution, p: Distribution) -> Divergence:
+    """KL[q || p] in closed form, as a sum or as an integral over a line. An OnlySamplesError says that there is none.
+
+    Closed forms of torch are not believed where they are negative, no number, infinite although p covers q, or lost
+    to rounding. Values are in float64, those of normals in the dtype that these have.
+    """
+    if q.batch_shape != p.batch_shape:
+        batch = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
+        q, p = q.expand(batch), p.expand(batch)
+    q, p, summed = _simplest(q, p)
+    if isinstance(q, Normal) and isinstance(p, Normal) and min(q.loc.dtype.itemsize, p.loc.dtype.itemsize) > 2:
+        found = Divergence(normal(q, p), "closed form")
+    else:
+        found = _divergence(cast(q), cast(p))
+    value = found.value.flatten(-summed).sum(-1) if summed else found.value
+    # Rounding alone can be below 0; the gradient stays.
+    return Divergence(value - value.detach().clamp_max(0), found.how)
+
+
+def _simplest(q: Any, p: Any) -> tuple[Distribution, Distribution, int]:
+    """A pair with the same KL up to a sum over so many dimensions: of the entries of events, before one map."""
+    summed = 0
+    while True:
+        if isinstance(q, Independent) and isinstance(p, Independent):
+            if len(q.base_dist.event_shape) != len(p.base_dist.event_shape):
+                return q, p, summed
+            summed += q.reinterpreted_batch_ndims
+        elif not (isinstance(q, TransformedDistribution) and isinstance(p, TransformedDistribution) and _same(q, p)):
+            return q, p, summed
+        q, p = q.base_dist, p.base_dist
+
+
+def _same(q: TransformedDistribution, p: TransformedDistribution) -> bool:
+    """Whether both are one bijection of their bases."""
+    try:
+        same = q.transforms == p.transforms and q.base_dist.event_shape == p.base_dist.event_shape
+    except RuntimeError:  # parameters that cannot be looked at
+        return False
+    return same and all(t.bijective for t in q.transforms)
+
+
+def _divergence(q: Distribution, p: Distribution) -> Divergence:
+    """As `divergence`, of float64 copies with one batch shape."""
+    if (value := exact(q, p)) is not None:
+        return Divergence(value, "closed form")
+    if q.has_enumerate_support and (found := _sum(q, p)) is not None:
+        return found
+    covered = _covers(q, p)
+    if not known(covered, otherwise=True):
+        return Divergence(torch.full_like(covered, math.inf, dtype=torch.float64), "p does not cover q")
+    value = registered(q, p)
+    found = (_sum(q, p) or _integral(q, p, covered)) if value is None else _checked(q, p, value, covered)
+    return Divergence(torch.where(covered, found.value, math.inf), found.how)
+
+
+def _checked(q: Distribution, p: Distribution, value: Tensor, covered: Tensor) -> Divergence:
+    """A form of torch, with another way where it fails."""
+    lost = lost_to_rounding(q, p, value) & value.isfinite()
+    if known(lost) and (precise := bregman(q, p)) is not None:
+        value = torch.where(lost & precise.isfinite(), precise, value)
+    wrong = covered & ~((value > _NEGATIVE) & (value < math.inf))
+    if not known(wrong):
+        return Divergence(value, "closed form")
+    found = _sum(q, p) or _integral(q, p, wrong)
+    return Divergence(torch.where(wrong, found.value, value), found.how)
+
+
+def _covers(q: Distribution, p: Distribution) -> Tensor:
+    """Whether the support of p holds that of q, as far as both are intervals."""
+    inner, outer = ends(q), ends(p)
+    if inner is None or outer is None:
+        return torch.ones(q.batch_shape, dtype=torch.bool, device=tensor_of(q).device)
+    return (outer[0] <= inner[0]) & (inner[1] <= outer[1])
+
+
+def _sum(q: Distribution, p: Distribution) -> Divergence | None:
+    """Over what a discrete q takes."""
+    taken = values(q)
+    if taken is None:
+        return None
+    return Divergence(tables(log_prob(q, taken), log_prob(p, taken)), f"sum over {len(taken)} values")
+
+
+def _integral(q: Distribution, p: Distribution, needed: Tensor) -> Divergence:
+    """Over what a number takes, if that can be trusted where it is needed."""
+    pair = f"the KL of {type(q).__name__} from {type(p).__name__}"
+    few = q.batch_shape.numel() <= _LINES and not q.event_shape and not p.event_shape
+    found = kl_on_line(q, p) if few else None
+    if found is None:
+        raise OnlySamplesError(f"{pair} is no closed form, sum or integral over a number.")
+    if known(needed & ~found[1]):
+        raise UnresolvedError(f"{pair} is an integral over a number that cannot be resolved in float64.")
+    return Divergence(found[0], "integral over a line")
