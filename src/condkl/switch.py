@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
 from condkl._checks import unit_interval
-from condkl.divergence import NoClosedFormError, conditional_kl_at
+from condkl._kl.pair import OnlySamplesError, divergence
+from condkl._kl.parameters import at_least_single, known
 
 _CURE = (
     "Register one with torch.distributions.kl.register_kl, or write C as a log ratio at a draw of u that is "
@@ -62,8 +63,7 @@ def conditional_kl(
 
     Raises:
         TypeError: if q or p is no function, or gives no distribution.
-        ValueError: if their events differ, or λ is a number outside [0, 1].
-        NoClosedFormError: if torch has no closed form and u is not finite.
+        ValueError: if their events differ, λ is a number outside [0, 1], or only samples of u could tell the KL.
 
     Source:
         Kosiorek (2017), eqs. (4), (7) and (9).
@@ -97,10 +97,12 @@ def conditional_kl(
         want, got = tuple(q_u.event_shape), tuple(p_u.event_shape)
         raise ValueError(f"p: expected the event shape {want} of q, got {got}. Use Independent in both or in neither.")
     try:
-        return kl_divergence(q_u, p_u)
+        value = kl_divergence(q_u, p_u)
     except NotImplementedError:
-        pass
+        value = None
+    if value is not None and not known(~((value >= 0) & value.isfinite())):
+        return value  # torch's own, to the last bit
     try:
-        return conditional_kl_at(lambda _: q_u, lambda _: p_u, seen)
-    except NoClosedFormError as error:
-        raise NoClosedFormError(f"q, p: {error} {_CURE}") from error
+        return divergence(q_u, p_u).value.to(at_least_single(seen.dtype))
+    except OnlySamplesError as error:
+        raise ValueError(f"q, p: {error} {_CURE}") from error
