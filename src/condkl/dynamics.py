@@ -274,11 +274,9 @@ def _least_step(information: Tensor, gradient: Tensor) -> Tensor:
     """
     size = information.detach().diagonal().clamp_min(0).sqrt()
     known = (size > 0).nonzero().flatten()  # what carries no information at all has no step
-    known = known[size[known].argsort(stable=True)]
     root = information[known, known].sqrt()
     scaled = information[known][:, known] / root / root.unsqueeze(-1)
-    # Cholesky's method with pivots picks coordinates that determine the others. Those of the rarest v come first, as
-    # the gradient of a probable one is what rounding spoils.
+    # Cholesky's method with pivots picks coordinates that determine the others.
     tolerance = 100 * len(known) * torch.finfo(information.dtype).eps
     _, pivots, rank, _ = dpstrf(scaled.detach().double().numpy(), tol=tolerance) if len(known) else (0, [], 0, 0)
     order = torch.as_tensor(pivots, dtype=torch.long) - 1

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
@@ -63,8 +64,8 @@ class HierarchicalGaussian(Distribution):
         if F.dim() == 1 or 0 in F.shape[-2:]:
             raise ValueError(f"F: expected shape (…, dim_u, dim_v), got {tuple(F.shape)}. Pass a matrix.")
         try:
-            batch_shape = torch.broadcast_shapes(F.shape[:-2], beta.shape)
-        except RuntimeError as error:
+            batch_shape = torch.Size(np.broadcast_shapes(F.shape[:-2], beta.shape))
+        except ValueError as error:
             raise ValueError(
                 f"beta: expected a shape that broadcasts with {tuple(F.shape[:-2])}, the batch of F, "
                 f"got {tuple(beta.shape)}. Pass one number, or one for each matrix."
@@ -188,8 +189,8 @@ class HierarchicalGaussian(Distribution):
                 f"got shape {tuple(value.shape)}. For scalars add a dimension with unsqueeze(-1)."
             )
         try:
-            torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
-        except RuntimeError as error:
+            np.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        except ValueError as error:
             raise ValueError(
                 f"{name}: expected a shape that broadcasts with {(*self.batch_shape, size)}, got {tuple(value.shape)}. "
                 "Put what is shared by the batch first."
@@ -212,11 +213,10 @@ def _log_density_along(a: Tensor, length: Tensor, beta: Tensor) -> Tensor:
 
     with torch.no_grad():
         point = [x.detach() for x in (a, length, root, h)]
-        # The exponent is at most -v²/2. At v = 0 it is -(a²/β)/2, at |v| = s it is at least -(s² + s + 1/2), so that
-        # everything beyond `far` is negligible. Numbers near the largest of the format are far enough.
+        # The exponent is at most -v²/2, and at least -(s² + s + 1/2) at |v| = s, so that everything beyond `far` is
+        # negligible. Numbers near the largest of the format are far enough, as for F = 0.
         s = (a / length).abs().nan_to_num(0.0).sqrt()
-        least = torch.minimum(s.square() + s + 0.5, (a / root).square() / 2)
-        far = (2 * (least + _NEGLIGIBLE)).sqrt()
+        far = (2 * (s.square() + s + 0.5 + _NEGLIGIBLE)).sqrt()
         high = (far * h).clamp_max(torch.finfo(a.dtype).max ** 0.4).asinh()
         low = -high
         # Far out the integrand is a peak of width 1 in v, which a grid up to `far` may step over. So the ends move

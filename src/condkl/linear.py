@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial, reduce
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from scipy.integrate import quad
 from scipy.optimize import brentq
@@ -35,8 +36,8 @@ def _numbers(**named: Number) -> list[Tensor]:
     given = [x.dtype for x, value in zip(checked, named.values(), strict=True) if isinstance(value, Tensor)]
     dtype = reduce(torch.promote_types, given) if given else torch.float64
     try:
-        torch.broadcast_shapes(*(x.shape for x in checked))
-    except RuntimeError as error:
+        np.broadcast_shapes(*(x.shape for x in checked))
+    except ValueError as error:
         shapes = ", ".join(f"{tuple(x.shape)} for {name}" for name, x in zip(named, checked, strict=True) if x.dim())
         raise ValueError(
             f"{', '.join(named)}: expected shapes that broadcast, got {shapes}. Add dimensions with unsqueeze."
@@ -138,11 +139,17 @@ def elbo_gap(x: Number, F: Number, beta: Number, sigma2: Number, lam: Number) ->
     scale = torch.hypot(F, D.sqrt())
     F2, D = (F / scale).square(), (D.sqrt() / scale).square()
     denominator = D + (1 - lost) * F2
-    # Near λ = 1 the gap is of second order in `lost`. In terms of `excess` h(P₁/P_λ) has no 1 to cancel: it is
-    # excess - log(1 + excess).
     excess = lost * F2 / denominator  # P₁/P_λ - 1
     shift = (x / scale).square() * F2 * D * (lost / denominator).square()
-    return 0.5 * (excess - excess.log1p() + shift)
+    return 0.5 * (_h_beyond_one(excess) + shift)
+
+
+def _h_beyond_one(e: Tensor) -> Tensor:
+    """h(1 + e) = e - log(1 + e), e ≥ 0, which is of second order at 0, and there the series e²/2 - e³/3 + e⁴/4."""
+    series = torch.zeros_like(e)
+    for power in range(9, 1, -1):  # the first term left out is 1e-16 of the sum at e = 0.01
+        series = 1 / power - e * series
+    return torch.where(e < 0.01, e.square() * series, e - e.log1p())
 
 
 def fixed_point_F2(S: Number, beta: Number, sigma2: Number, lam: Number) -> Tensor:  # noqa: N802  (F as in eq. 1)
@@ -181,7 +188,7 @@ def chain_noise(b: Tensor, sigma2: Number, lam: Number) -> Tensor:
         **{"b without its last dimension": b.new_zeros(b.shape[:-1])}, sigma2=sigma2, lam=lam
     )
     # n_1 gets the shape that all the others broadcast to, so that they can be stacked.
-    n = [sigma2.expand(torch.broadcast_shapes(chains.shape, sigma2.shape, lam.shape))]
+    n = [sigma2.expand(np.broadcast_shapes(chains.shape, sigma2.shape, lam.shape))]
     # Each step is the linear VAE once more, with n_l for σ² and b_l for β. Without z_l, x is seen through the noise
     # n_l + b_l; theta's update raises that density to the power ρ(λ), which divides the variance by it.
     for b_l in b.to(chains).unbind(-1):

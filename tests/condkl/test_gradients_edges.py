@@ -9,8 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import gaussian_problem, tensor
+from scipy import stats
 from torch import distributions as D  # noqa: N812
 
+from condkl._derivatives import differentiable_draw
 from condkl.dynamics import fisher, natural_gradient
 from condkl.gradients import (
     Estimate,
@@ -25,6 +27,7 @@ from condkl.gradients import (
 
 INF = math.inf
 AFFINE, SIGMOID = D.AffineTransform, D.SigmoidTransform()
+CDF = D.transforms.CumulativeDistributionTransform(D.Normal(0.0, 1.0))
 KINDS = {  # of u: from logits of shape (n, m) to q(u|v), and the KL of each row in numpy
     "table": lambda logits: D.Categorical(logits=logits),
     "one-hot": lambda logits: D.OneHotCategorical(logits=logits),
@@ -133,6 +136,10 @@ MOVES = {  # q(v), theta, and ∂C/∂theta by hand where it is simple
         shifted(lambda x: D.Independent(D.Exponential(torch.ones(2).to(x)), 1), lambda x: AFFINE(x, -1.0)),
         [0.5, 3.0], [-0.5, 2.0],
     ),
+    "uniform, from a normal": (
+        shifted(lambda x: D.Normal(0 * x[0], 1.0), lambda x: D.ComposeTransform([CDF, AFFINE(x[0], 1.0)])),
+        [0.5], [1.0],
+    ),
     "logit-uniform": (shifted(lambda x: D.Uniform(x[0], 1 + 0 * x[0]), lambda x: SIGMOID), [-1.0], None),
     "mixture": (
         lambda x: D.MixtureSameFamily(D.Categorical(tensor([0.5, 0.5])), D.Uniform(x - 1, x + 1)), [0.0, 5.0], None,
@@ -152,6 +159,9 @@ STAYS = {
     "log-normal, shifted": (shifted(lambda x: D.LogNormal(0 * x[0], 0.5), lambda x: AFFINE(x[0], 1.0)), [0.5]),
     "logit-normal": (
         shifted(lambda x: D.Normal(0 * x[0], 1.0), lambda x: AFFINE(x[0], x[1]), lambda x: SIGMOID), [0.5, 0.7],
+    ),
+    "piled up at fixed ends": (
+        shifted(lambda x: D.Normal(0 * x[0], 1.0), lambda x: AFFINE(x[0], x[1]), lambda x: CDF), [0.3, 1.2],
     ),
     "mixture of normals": (
         lambda x: D.MixtureSameFamily(D.Categorical(logits=x), D.Normal(x, torch.ones_like(x))), [0.3, 0.7],
@@ -232,6 +242,15 @@ def test_the_pathwise_estimate_of_a_gamma_and_its_kin_has_the_slope_of_the_close
     got = pathwise(square_problem(q_v), tensor(theta), torch.ones(1), 20_000, seeded(4))
     assert bias_t_test(got, tensor(exact)).p_value > 1e-3
     assert bias_t_test(got, 1.3 * tensor(exact)).p_value < 1e-3
+
+
+def test_draws_of_a_dirichlet_whose_gammas_underflow_lie_at_the_corners():
+    """At α = (.001, .002) half of the Gammas are below 1e-308, and a thousandth of the Betas between the ends."""
+    torch.manual_seed(0)
+    v = differentiable_draw(D.Beta(tensor(0.001), tensor(0.002)), torch.Size([20_000]))
+    want = stats.beta(0.001, 0.002).cdf([1e-9, 0.01, 0.5, 0.99])
+    got = [(v <= x).double().mean().item() for x in (1e-9, 0.01, 0.5, 0.99)]
+    np.testing.assert_allclose(got, want, atol=4.5 * math.sqrt(0.25 / 20_000))
 
 
 def test_draws_that_torch_cannot_differentiate_one_by_one_are_refused_and_not_lost():
