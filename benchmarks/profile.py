@@ -58,9 +58,7 @@ def main() -> int:
 
 def step_parts(problem: Problem, compiled: bool = True) -> dict[str, float]:
     """The share of each part in the processor time of a window of our steps, one worker."""
-    import torch._inductor.config as inductor
-
-    with inductor.patch({"cpp.enable_kernel_profile": True}):
+    with _named_kernels() if compiled else contextlib.nullcontext():
         ours = Ours(problem, seed=0, compiled=compiled)
         ours.advance(problem.window)
     with profile(activities=[ProfilerActivity.CPU]) as seen:
@@ -70,6 +68,13 @@ def step_parts(problem: Problem, compiled: bool = True) -> dict[str, float]:
         part = next(name for name, pattern in PARTS.items() if re.search(pattern, event.key))
         taken[part] += event.self_cpu_time_total
     return {name: value / sum(taken.values()) for name, value in taken.items()}
+
+
+def _named_kernels() -> contextlib.AbstractContextManager[None]:
+    """Have the compiler tell the profiler the names of the loops that it makes."""
+    import torch._inductor.config as inductor
+
+    return inductor.patch({"cpp.enable_kernel_profile": True})
 
 
 def run_parts(config: RunConfig, workers: int = 2, compiled: bool = True) -> dict[str, float]:

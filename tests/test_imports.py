@@ -45,29 +45,31 @@ def test_every_package_is_looked_at():
     assert all(len(files) > 5 for files in FILES.values())
 
 
-def loaded_by(code):
-    """The modules that a new process has loaded after that code."""
-    print_them = "import sys; print(*sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", f"{code}\n{print_them}"], capture_output=True, text=True, check=True)
-    return set(ran.stdout.split())
+@pytest.fixture(scope="module")
+def loaded():
+    """The modules that a new process has loaded after each of these, one after the other: a start takes seconds."""
+    stages = ["import condkl", "condkl.kl_chain, condkl.conditional_kl", 'from condkl_studies.results import frame; frame("main")']
+    code = "\n".join(f"{stage}\nprint(*sys.modules)" for stage in ["import sys", *stages])
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    _, *after = [set(line.split()) for line in ran.stdout.splitlines()]
+    return dict(zip(("library", "mathematics", "results"), after, strict=True))
 
 
-def test_the_library_alone_loads_nothing_before_it_is_used():
-    loaded = loaded_by("import condkl")
-    assert {name for name in loaded if name.split(".")[0] in OURS | {"torch", "numpy", "scipy"}} == {"condkl"}
+def test_the_library_alone_loads_nothing_before_it_is_used(loaded):
+    ours = {name for name in loaded["library"] if name.split(".")[0] in OURS | {"torch", "numpy", "scipy"}}
+    assert ours == {"condkl"}
 
 
-def test_the_mathematics_loads_no_model_and_no_study():
-    loaded = loaded_by("import condkl; condkl.kl_chain, condkl.conditional_kl")
-    assert "condkl.divergence" in loaded
-    assert not loaded & {"condkl.vae", "condkl.objectives", "condkl.pyro", "pyro", "condkl_studies", "matplotlib"}
+def test_the_mathematics_loads_no_model_and_no_study(loaded):
+    assert "condkl.divergence" in loaded["mathematics"]
+    others = {"condkl.vae", "condkl.objectives", "condkl.pyro", "pyro", "condkl_studies", "matplotlib"}
+    assert not loaded["mathematics"] & others
 
 
-def test_reading_results_loads_no_training_and_no_figures():
-    loaded = loaded_by('from condkl_studies.results import frame; frame("main")')
-    assert {"condkl_studies.store", "condkl_studies.plans.main"} <= loaded
+def test_reading_results_loads_no_training_and_no_figures(loaded):
+    assert {"condkl_studies.store", "condkl_studies.plans.main"} <= loaded["results"]
     heavy = {f"condkl_studies.{name}" for name in ("engine", "training", "synthetic", "data", "schedule", "replay")}
-    assert not loaded & (heavy | {"matplotlib", "seaborn", "distributed", "condkl_book"})
+    assert not loaded["results"] & (heavy | {"matplotlib", "seaborn", "distributed", "condkl_book"})
 
 
 def test_the_studies_have_one_source_of_seeded_randomness():

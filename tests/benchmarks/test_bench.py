@@ -4,7 +4,9 @@ import importlib
 import json
 import math
 import os
+import time
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -74,15 +76,21 @@ def test_the_shared_weights_are_the_networks_of_the_model():
         assert [part.shape[1] for part in first_parts(problem, name)] == [value.shape[1] for value in values]
 
 
+@cache
+def negative_elbos():
+    """Draws of the model's own loss on the batch."""
+    problem = make()
+    model, x = ours(problem), torch.from_numpy(problem.batch).float()
+    with torch.no_grad():
+        return np.array([-model(x, torch.Generator().manual_seed(i)).elbo.mean().item() for i in range(200)])
+
+
 @pytest.mark.parametrize("name", TRAINING)
 def test_the_loss_is_the_models_negative_elbo(name):
     problem = make()
     found = contestant(name, problem).losses(problem.batch, draws=200)
     assert found.shape == (200,)
-    model, x = ours(problem), torch.from_numpy(problem.batch).float()
-    with torch.no_grad():
-        wanted = np.array([-model(x, torch.Generator().manual_seed(i)).elbo.mean().item() for i in range(200)])
-    (mean, error), (oracle, oracle_error) = row(found), row(wanted)
+    (mean, error), (oracle, oracle_error) = row(found), row(negative_elbos())
     assert abs(mean - oracle) < 4.5 * math.hypot(error, oracle_error)
     assert 0.5 < error / oracle_error < 2  # a loss without noise, or with another one, is another loss
 
@@ -175,12 +183,12 @@ def test_the_yardstick_multiplies_as_often_as_the_steps(steps):
 class Spy:
     """A contestant that says how its process is set up."""
 
-    def __init__(self, problem, seed, fails=False):
-        self.seed, self.fails = seed, fails
+    def __init__(self, problem, seed):
+        self.seed = seed
 
     def advance(self, steps):
-        """Fail where asked for it."""
-        if self.fails:
+        """Fail where more is asked for than that."""
+        if steps > 4:
             raise RuntimeError("no more of this")
 
     def losses(self, bits, draws):
@@ -192,33 +200,21 @@ class Spy:
 SPY = Entry("a spy", f"{__name__}:Spy")
 
 
-@pytest.fixture(scope="module")
-def spies():
-    problem = make()
-    entries = {"spy": SPY, "broken": replace(SPY, options={"fails": True})}
+def test_a_worker_has_one_thread_on_one_core_and_its_error_and_its_end_name_contestant_and_place():
     before = dict(os.environ)
-    with contest.crews(entries, problem, [CORE]) as made:
+    with contest.crews({"spy": SPY}, make(), [CORE]) as made:  # one, since each takes seconds to start
         assert dict(os.environ) == before
-        yield made
-
-
-def test_a_worker_has_one_thread_on_one_core(spies):
-    spies["spy"][0].ask("losses", make().batch, 1)
-    assert spies["spy"][0].answer().tolist() == [0, CORE, 1, 1]
-
-
-def test_a_lap_spans_its_workers_and_knows_who_waited(spies):
-    found = contest.lap(2, "spy", spies["spy"], steps=4)
-    assert (found.round, found.contestant, found.workers, found.steps) == (2, "spy", 1, 4)
-    assert found.seconds > 0
-    assert found.rate == 4 / found.seconds
-
-
-def test_an_error_in_a_worker_names_the_contestant_and_the_place_and_so_does_its_end(spies):
-    with pytest.raises(WorkerError, match=r"(?s)a spy: Traceback.*no more of this"):
-        contest.lap(0, "broken", spies["broken"], steps=1)
-    with pytest.raises(WorkerError, match="a spy: its process died with exit code 0"):
-        contest.lap(0, "broken", spies["broken"], steps=1)
+        (spy,) = made["spy"]
+        spy.ask("losses", make().batch, 1)
+        assert spy.answer().tolist() == [0, CORE, 1, 1]
+        found = contest.lap(2, "spy", [spy], steps=4)
+        assert (found.round, found.contestant, found.workers, found.steps) == (2, "spy", 1, 4)
+        assert found.seconds > 0
+        assert found.rate == 4 / found.seconds
+        with pytest.raises(WorkerError, match=r"(?s)a spy: Traceback.*no more of this"):
+            contest.lap(0, "spy", [spy], steps=5)
+        with pytest.raises(WorkerError, match="a spy: its process died with exit code 0"):
+            contest.lap(0, "spy", [spy], steps=5)
 
 
 def test_a_lap_of_two_ends_with_the_last_worker():
@@ -349,8 +345,28 @@ def test_one_core_is_refused(monkeypatch, capsys):
     assert "two workers need two cores" in capsys.readouterr().err
 
 
+class Here(Worker):
+    """A worker in this process: those in others, which the spy above is in, take seconds to start."""
+
+    def __init__(self, entry, problem, seed, core):
+        self.contestant, self.answers = entry.make(problem, seed), []
+
+    def ask(self, method, *arguments):
+        start = time.perf_counter()
+        found = getattr(self.contestant, method)(*arguments)
+        turn = contest.Turn(start, end := time.perf_counter(), end - start)
+        self.answers.append(turn if method == "advance" else found)
+
+    def answer(self):
+        return self.answers.pop(0)
+
+    def close(self):
+        pass
+
+
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the bench needs two cores")
 def test_the_command_measures_prints_and_records(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(contest, "Worker", Here)
     monkeypatch.setattr(command, "make_problem", lambda window: replace(make(window), likelihood_samples=50))
     monkeypatch.setattr(os, "getloadavg", lambda: (0.7, 0.0, 0.0))
     monkeypatch.setitem(CONTESTANTS, PYRO, replace(CONTESTANTS[PYRO], module="no_such_module"))

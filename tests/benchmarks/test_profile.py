@@ -23,7 +23,7 @@ CONFIG = RunConfig(
 
 
 def test_the_parts_of_a_step_are_shares_that_add_up_to_one():
-    found = profile.step_parts(make(window=20), compiled=False)
+    found = profile.step_parts(make(window=5), compiled=False)
     assert set(found) == set(profile.PARTS)
     assert sum(found.values()) == pytest.approx(1)
     assert found["products"] > 0  # of the eager step, whose loops have other names

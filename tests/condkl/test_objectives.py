@@ -39,14 +39,21 @@ MODELS = [
     *(((2,), "lowest"), ((2, 3), "lowest"), ((2, 3), "skip"), ((2, 3, 4), "lowest"), ((2, 3, 2, 3), "skip")),
     *(((2,), "residual"), ((2, 3), "residual"), ((2, 3, 2, 3), "residual")),
 ]
-every_objective = pytest.mark.parametrize("name", ALL)
 every_model = pytest.mark.parametrize(("latents", "decoder"), MODELS)
-every_weight = pytest.mark.parametrize("weight", [None, 0.3])
+WEIGHTS = (None, 0.3)
+# Every objective with every model, and with every weight: half of the squares, as on a board; the others are slow.
+every_case = pytest.mark.parametrize(
+    ("name", "latents", "decoder", "weight"),
+    [
+        pytest.param(name, *model, weight, marks=[pytest.mark.slow] * ((i + j + k) % 2))
+        for i, name in enumerate(ALL)
+        for j, model in enumerate(MODELS)
+        for k, weight in enumerate(WEIGHTS)
+    ],
+)
 
 
-@every_weight
-@every_model
-@every_objective
+@every_case
 def test_values_are_those_of_the_full_gradient_to_the_last_bit(name, latents, decoder, weight):
     model, x, noise = make(latents, decoder)
     plain, terms = model(x, noise=noise), ALL[name](model, x, noise=noise, weight=tensor(weight))
@@ -54,9 +61,7 @@ def test_values_are_those_of_the_full_gradient_to_the_last_bit(name, latents, de
         assert torch.equal(getattr(terms, term), getattr(plain, term))
 
 
-@every_weight
-@every_model
-@every_objective
+@every_case
 def test_each_parameter_follows_what_the_objective_says(name, latents, decoder, weight):
     """With several layers each ancestor meets a conditional KL with weight λ, and not λ to the number of hops."""
     assert_followed(ALL[name], weight, *make(latents, decoder))

@@ -7,13 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 from test_training import PLAN, make, stripes
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from condkl.objectives import names, objective
-from condkl_studies import graphs, products
+from condkl_studies import products
 from condkl_studies.batches import places
 from condkl_studies.evaluation import iwae_log_likelihood
-from condkl_studies.graphs import FasterCalls
 from condkl_studies.products import Calls, as_floats
 from condkl_studies.state import State
 from condkl_studies.training import windows
@@ -41,10 +39,14 @@ def given(dtype=torch.float32):
 
 @pytest.fixture(autouse=True)
 def _no_product_is_too_small(monkeypatch):
-    monkeypatch.setattr(graphs, "_LARGE", 0)
+    monkeypatch.setattr("condkl_studies.graphs._LARGE", 0)
 
 
 def rewritten(inputs, onednn):
+    from torch.fx.experimental.proxy_tensor import make_fx  # the compiler takes seconds to import, in every process
+
+    from condkl_studies.graphs import FasterCalls
+
     turned = {torch.ops.aten.t.default: lambda x: torch.ops.aten.permute.default(x, [1, 0])}  # as compilers spell it
     graph = make_fx(step, turned, "fake")(*inputs)
     FasterCalls(onednn)(graph.graph)
@@ -78,7 +80,7 @@ def test_products_with_bits_become_sums_of_rows_and_the_others_calls_of_one_dnn(
 
 
 def test_small_products_stay_torchs(monkeypatch):
-    monkeypatch.setattr(graphs, "_LARGE", 7 * 5 * 4)  # of 7 rows, 5 by 5 and 5 by 3
+    monkeypatch.setattr("condkl_studies.graphs._LARGE", 7 * 5 * 4)  # of 7 rows, 5 by 5 and 5 by 3
     found = targets(rewritten(given(), onednn=True))
     assert found.count(one_dnn) > 0
     assert found.count(mm) > 0
