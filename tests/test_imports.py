@@ -48,7 +48,11 @@ def test_every_package_is_looked_at():
 @pytest.fixture(scope="module")
 def loaded():
     """The modules that a new process has loaded after each of these, one after the other: a start takes seconds."""
-    stages = ["import condkl", "condkl.kl_chain, condkl.conditional_kl", 'from condkl_studies.results import frame; frame("main")']
+    stages = [
+        "import condkl",
+        "condkl.kl_chain, condkl.conditional_kl",
+        'from condkl_studies.results import frame; frame("main")',
+    ]
     code = "\n".join(f"{stage}\nprint(*sys.modules)" for stage in ["import sys", *stages])
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     _, *after = [set(line.split()) for line in ran.stdout.splitlines()]
