@@ -9,7 +9,7 @@ import pytest
 import torch
 from problems import BETA, F, gaussian_problem, tensor
 from scipy import stats
-from torch.distributions import Categorical, Independent, Normal, StudentT
+from torch.distributions import Categorical, Dirichlet, Independent, LogisticNormal, Normal
 
 from condkl.gradients import Estimate, KLProblem, bias_t_test, pathwise, score_function, signal_to_noise
 
@@ -225,10 +225,11 @@ def test_pathwise_refuses_a_discrete_v_and_names_the_way_out():
 
 def test_a_c_without_a_closed_form_is_refused():
     problem = KLProblem(
-        gaussian_problem().q_v, lambda phi: lambda v: StudentT(5.0, v), Normal(0.0, 1.0), lambda v: Normal(v, 1.0)
-    )
+        gaussian_problem().q_v, lambda phi: lambda v: LogisticNormal(v.unsqueeze(-1), 1.0),
+        Normal(0.0, 1.0), lambda v: Dirichlet(torch.ones(len(v), 2)),
+    )  # fmt: skip
     for estimator in (score_function, pathwise):
-        with pytest.raises(ValueError, match="no KL of StudentT from Normal"):
+        with pytest.raises(ValueError, match="KL of LogisticNormal from Dirichlet is no closed form"):
             estimator(problem, tensor(THETA), tensor(PHI), 10, seeded(0))
 
 

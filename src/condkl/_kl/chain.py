@@ -146,7 +146,7 @@ class Chain:
 
         tolerance = max(self.tolerance, 32 * torch.finfo(like.dtype).eps)
         self.mean[k] = f"{count}{f'^{noise.dims}' if noise.dims > 1 else ''} Gauss-Hermite nodes"
-        found = on(*product(count))
+        found, done = on(*product(count)), (*self.found, *self.mean)
         with torch.no_grad():  # a rule that looks elsewhere says whether the nodes resolve these functions
             if noise.dims == 1:
                 checks = min(_CHECKS_OF_ONE, max(2 * count + 1, _CHECKS // max(1, batch.numel())))
@@ -154,7 +154,8 @@ class Chain:
                 other = on(z.unsqueeze(-1), weights)
             else:
                 other = on(*product(count + count // 4 + 1))
-        change = _change(found.detach(), other, sampled=len(found) > _rows(above)[0])
+        self.found, self.mean = list(done[: len(self.q)]), list(done[len(self.q) :])
+        change = _change(found.detach(), other, _rows(above)[0])
         if not known(change > tolerance):
             return found
         if noise.dims == 1 and len(found) == _rows(above)[0]:
@@ -232,13 +233,13 @@ def _rows(above: tuple[Tensor, ...]) -> tuple[int, int]:
     return (above[0].shape[0], above[0].shape[1]) if above else (1, 1)
 
 
-def _change(found: Tensor, other: Tensor, sampled: bool) -> Tensor:
-    """How far two rules differ, beyond the noise of what is `sampled` below; in nats, and relative above one nat."""
-    noise = torch.zeros(())
-    if sampled:
-        noise = 5 * ((found.var(0) + other.var(0)) / len(found)).sqrt()
+def _change(found: Tensor, other: Tensor, samples: int) -> Tensor:
+    """How far two rules differ, in nats, and relative above one nat; beyond the noise of what is sampled below them."""
+    noise = torch.zeros((), dtype=found.dtype, device=found.device)
+    if max(len(found), len(other)) > samples:
+        noise = sum((x.var(0) / len(x) for x in (found, other) if len(x) > 1), noise)
         found, other = found.mean(0), other.mean(0)
-    return ((found - other).abs() - noise) / found.abs().clamp_min(1)
+    return ((found - other).abs() - 5 * noise.sqrt()) / found.abs().clamp_min(1)
 
 
 def _moves(d: Distribution) -> bool:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Distribution, TransformedDistribution
 
@@ -14,12 +15,11 @@ from condkl._kl.densities import log_prob
 from condkl._kl.parameters import known
 from condkl._kl.supports import ends
 
+FloatArray = NDArray[np.float64]
 #: Maps points, shape (n,) + batch, to integrands, shape (m, n) + batch.
 Integrand = Callable[[Tensor], Tensor]
-_ORDER = 10  # of the Gauss-Legendre rule on each panel
 _AT_ONCE, _ROUNDS = 8, 48  # so many panels of each element are halved in a round
 _TRUSTED = 1e-6  # the error in mass, or the relative one in the integral, beyond which a KL on a line is not believed
-_legendre = lru_cache(maxsize=2)(np.polynomial.legendre.leggauss)
 
 
 class Rule(NamedTuple):
@@ -72,10 +72,18 @@ def panels(f: Integrand, edges: Tensor, tolerance: float) -> Rule:
 
 
 def _on(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Gauss-Legendre nodes and weights on each panel, shape (order,) + that of `left`."""
-    x, w = (torch.as_tensor(a, dtype=left.dtype, device=left.device) for a in _legendre(_ORDER))
+    """Gauss-Lobatto nodes and weights on each panel, shape (nodes,) + that of `left`."""
+    x, w = (torch.as_tensor(a, dtype=left.dtype, device=left.device) for a in _lobatto(11))
     half = (right - left) / 2
     return left + half * (1 + along_first(x, half)), half * along_first(w, half)
+
+
+@lru_cache(maxsize=2)
+def _lobatto(nodes: int) -> tuple[FloatArray, FloatArray]:
+    """A rule on [-1, 1] with both ends among its nodes: from others a kink next to an end would hide."""
+    p = np.polynomial.legendre.Legendre.basis(nodes - 1)
+    x = np.concatenate([[-1.0], np.sort(p.deriv().roots().real), [1.0]])
+    return x, 2 / (nodes * (nodes - 1) * p(x) ** 2)
 
 
 def along_first(x: Tensor, like: Tensor) -> Tensor:
@@ -164,19 +172,20 @@ def kl_on_line(q: Distribution, p: Distribution) -> tuple[Tensor, Tensor] | None
 
     rule = panels(integrands, edges, 1e-9)
     # Where q has no mass, or is no number, a node inside stands in with no weight, so that no gradient is spoilt.
-    charged = integrands(rule.nodes)[0].detach() > 0
+    charged = (integrands(rule.nodes)[0].detach() > 0) & (rule.weights > 0)
     nodes = torch.where(charged, rule.nodes, inside)
     log_density, ratio = parts(nodes)
-    mass = torch.where(charged, rule.weights * log_density.exp(), 0)
-    each = torch.where(charged, mass * ratio, 0)
-    total, value = mass.sum(0), each.sum(0)
+    mass = torch.where(charged, log_density.exp(), 0)
+    each = torch.where(charged, rule.weights * (mass * ratio), 0)
+    total, value = (rule.weights * mass).sum(0), each.sum(0)
     steps = along_first(torch.arange(3, dtype=torch.float64, device=inside.device), inside) * _STEP
     for points in (edges[0] + steps, edges[-1] - steps):
         beyond = _tail(parts, points, inside)
         total, value = total + beyond[0], value + beyond[1]
     doubtful = torch.where(density.unknown(line.x(nodes)[0]), each, 0).abs().sum(0) / value.abs().clamp_min(1)
     errors = torch.stack([rule.error, (total - 1).abs(), doubtful.nan_to_num(0)])
-    return value, (errors < _TRUSTED).all(0).detach() & ~value.isnan()
+    # One point where q has mass and p has none is proof enough.
+    return value, ((errors < _TRUSTED).all(0).detach() & ~value.isnan()) | (value == math.inf)
 
 
 class _Density(NamedTuple):

@@ -13,7 +13,7 @@ from condkl._kl.integrals import kl_on_line
 from condkl._kl.parameters import cast, known, tensor_of
 from condkl._kl.supports import ends, values
 
-_LINES = 2**15  # so many integrals over a line are taken at once; beyond, samples are cheaper
+_LINES = 2**11  # so many integrals over a line are taken at once; beyond, samples are cheaper
 _NEGATIVE = -1e-8  # a form that is lower is wrong, and not only rounded
 
 
