@@ -94,6 +94,7 @@ def kl_chain(
         Kosiorek (2017), eqs. (2)-(4); Cover & Thomas (2006), theorem 2.5.3; L'Ecuyer & Lemieux (2000) for shifts.
 
     Example:
+        >>> from torch.distributions import Categorical
         >>> even, table = Categorical(torch.ones(2)), torch.tensor([[0.9, 0.1], [0.2, 0.8]])
         >>> kl = kl_chain((even, lambda v: Categorical(table[v])), (even, lambda v: even.expand(v.shape)))
         >>> round(kl.total.item(), 4)
@@ -136,6 +137,7 @@ def conditional_kl_at(q_u: Conditional, p_u: Conditional, v: Tensor) -> Tensor:
         Kosiorek (2017), eq. (4).
 
     Example:
+        >>> from torch.distributions import Normal
         >>> q_u, p_u = lambda v: Normal(0 * v, 1.0), lambda v: Normal(v, 1.0)
         >>> conditional_kl_at(q_u, p_u, torch.tensor([0.0, 1.0, 2.0]))  # v²/2
         tensor([0.0000, 0.5000, 2.0000])
@@ -166,6 +168,7 @@ def randomness_from(generator: torch.Generator | None) -> Iterator[None]:
     """Let `torch.distributions`, which know only the global generator, draw from `generator`.
 
     Example:
+        >>> from torch.distributions import Normal
         >>> with randomness_from(torch.Generator().manual_seed(0)):
         ...     draw = Normal(0.0, 1.0).sample()  # the same one whenever the generator starts from this seed
     """

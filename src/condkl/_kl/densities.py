@@ -32,7 +32,7 @@ from condkl._kl.supports import inside
 
 @singledispatch
 def log_prob(d: Distribution, value: Tensor) -> Tensor:
-    """`d.log_prob(value)`, but -inf outside the support of `d`, where torch raises or extrapolates.
+    """The log density of `d` at values, but -inf outside its support, where torch raises or extrapolates.
 
     Masses are read from logits, so that none underflows.
     """
