@@ -17,7 +17,7 @@ import numpy as np
 from scipy.integrate import quad, solve_ivp
 from scipy.special import expi, lambertw
 
-#: What theta follows: one logit, one for each value, or the Fisher metric.
+#: What theta follows, that is one logit, one for each value, or the Fisher metric.
 Flow = Literal["logit", "softmax", "natural"]
 _SPEED = {"logit": 1.0, "softmax": 2.0}
 _ROUNDED = 70.0

@@ -66,8 +66,8 @@ def kl_chain(
 
     `q` and `p` hold as many blocks, from the top: first a distribution of v, then functions that map the draws above
     to a distribution, as `lambda v: …`, then `lambda v, u: …`. The batch shape of the first is that of the answer, one
-    value for each image, say. A function gets draws of shape (n, *batch, *event) and returns a distribution with batch
-    shape (n, *batch).
+    value for each image, say. A function gets draws of shape (n,) + batch + event and returns a distribution with batch
+    shape (n,) + batch.
 
     The KL of each block is a closed form, a sum over discrete values or an integral over a number, whichever holds; if
     there is none it is sampled. The mean over draws above is taken by `method`:

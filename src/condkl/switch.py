@@ -58,7 +58,7 @@ def conditional_kl(
         weight: λ, a number, or a tensor where it changes while a compiled step stays as it is.
 
     Returns:
-        The KL of each element, of the distributions' batch shape: what is not an event, as the units of a `Normal`
+        The KL of each element, of the distributions' batch shape. What is not an event, as the units of a `Normal`
         without `Independent`, is not summed.
 
     Raises:

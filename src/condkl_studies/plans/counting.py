@@ -24,7 +24,7 @@ COUNTING = RunConfig(
     model="counting",
     glimpse_bias=-2.5,
 )
-#: A prior of the scale as tight as counting models have it: the start costs 47 nats an object.
+#: A prior of the scale as tight as counting models have it. The start costs 47 nats an object.
 FAR = replace(COUNTING, scale_prior=0.1)
 #: The same with Gaussian pixels, under which the first objects gain nothing.
 BLIND = replace(FAR, pixels="gaussian")
