@@ -11,6 +11,14 @@ SITE = Path(__file__).parents[2] / "book" / "_build" / "html"
 PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html") if "_static" not in p.parts)
 # Made by Sphinx, not in the table of contents: the search, and sources.
 EXTRA = {page for page in PAGES if page == "search.html" or page.startswith(("_modules/", "_tests/"))}
+
+
+def sample(pages, many=4):
+    """Return all pages, but of the listings of source files, which one template makes, the largest few."""
+    listings = sorted(EXTRA - {"search.html"}, key=lambda page: (SITE / page).stat().st_size)
+    return [page for page in pages if page not in listings[:-many]]
+
+
 CHROMIUM_ARGS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -1,11 +1,11 @@
-"""Every page in a browser, visited once over http and once as a file: run by ``make site-test``."""
+"""Every page in a browser (of the source listings the largest), visited once over http and once as a file: run by ``make site-test``."""
 
 import re
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from built_site import DESKTOP, LOCAL, PAGES, PHONE, TABLET, visit, window
+from built_site import DESKTOP, LOCAL, PAGES, PHONE, TABLET, sample, visit, window
 
 pytestmark = pytest.mark.site
 
@@ -91,7 +91,7 @@ def at_each_width(tab):
     return found
 
 
-@pytest.fixture(scope="module", params=PAGES)
+@pytest.fixture(scope="module", params=sample(PAGES))
 def page(request, contexts, bases):
     """A page over http, with everything folded opened: what it shows, at three widths and in both themes."""
     tab, seen = watched(contexts["http"], bases["http"])
@@ -102,7 +102,7 @@ def page(request, contexts, bases):
     return seen
 
 
-@pytest.fixture(scope="module", params=PAGES)
+@pytest.fixture(scope="module", params=sample(PAGES))
 def page_as_file(request, contexts, bases):
     tab, seen = watched(contexts["file"], bases["file"])
     visit(tab, f"{bases['file']}/{request.param}")
