@@ -19,6 +19,7 @@ PYTHON = "$(PY)"
 PIP_INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 DOIT = $(PYTHON) -m doit -f dodo.py
 PYTEST = $(PYTHON) -m pytest
+COVER = --cov=condkl --cov=condkl_studies --cov=condkl_book --cov-report=term-missing:skip-covered --cov-fail-under=95
 ENV = $(if $(filter .venv/bin/python,$(PY)),environment)
 UID := $(shell id -u)
 SUDO = $(if $(filter 0,$(UID)),,sudo)
@@ -35,10 +36,10 @@ help: ## list the targets
 book: $(ENV) ## execute the chapters that need it, build the site strictly, print its path and the seconds it took
 	@$(DOIT) book
 
-test: unit chapters ## unit tests with coverage, then every chapter that changed, executed as a test
+test: unit chapters ## unit tests, then every chapter that changed, executed as a test
 
-unit: $(ENV) ## unit tests alone, with coverage of the packages
-	$(PYTEST) -n $(JOBS) --cov=condkl --cov=condkl_studies --cov=condkl_book --cov-report=term-missing:skip-covered --cov-fail-under=95
+unit: $(ENV) ## unit tests alone (COVERAGE=1: with coverage of the packages)
+	$(PYTEST) -n $(JOBS) --dist worksteal -p no:nbmake --ignore=tests/site $(if $(COVERAGE),$(COVER))
 
 test-slow: $(ENV) ## the tests that take minutes: twenty kills of a run in training
 	$(PYTEST) -m slow -n $(JOBS)

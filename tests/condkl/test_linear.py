@@ -236,7 +236,7 @@ def trained_F(S, lam, beta, sigma2, runs=16, steps=1400, batch=32):
     return total / (steps - steps // 2)
 
 
-@pytest.mark.parametrize("lam", [0.0, 0.5])
+@pytest.mark.parametrize("lam", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_trained_models_end_at_the_fixed_point_collapse_included(lam):
     beta = sigma2 = 0.5
     S = tensor([0.75, 1.6, 2.5, 4.0])  # thresholds: 2 at λ = 0, 4/3 at λ = ½

@@ -161,7 +161,7 @@ def test_a_compiled_step_and_a_compiled_likelihood_are_the_eager_ones_but_for_ro
     x = (stripes(3) > 127).float()
     model = copy.deepcopy(one.model)
     found, want = (
-        iwae_log_likelihood(model, x, 30, torch.Generator().manual_seed(1), chunk=20, compiled=how)
+        iwae_log_likelihood(model, x, 40, torch.Generator().manual_seed(1), chunk=20, compiled=how)
         for how in (True, False)
     )
     torch.testing.assert_close(found, want, rtol=0, atol=1e-4)

@@ -11,9 +11,13 @@ from tiny import COUNTING, LONG, LONG_COUNTING, TINY, left, same, step
 
 from condkl_studies import engine, fit_run
 
+SLOW = [
+    pytest.param(kills, share, long, marks=pytest.mark.slow)
+    for kills, share, long in ((20, 1, LONG), (20, 1, LONG_COUNTING), (2, 0.5, LONG_COUNTING))
+]
 
-@pytest.mark.parametrize("long", [LONG, LONG_COUNTING], ids=lambda config: config.model)
-@pytest.mark.parametrize(("kills", "share"), [(2, 0.5), pytest.param(20, 1, marks=pytest.mark.slow)])
+
+@pytest.mark.parametrize(("kills", "share", "long"), [(2, 0.5, LONG), *SLOW])
 def test_killed_at_random_moments_and_resumed_it_is_the_same_run(kills, share, long, processes, cache, tmp_path):
     long, moments = replace(long, steps=round(share * long.steps)), random.Random(kills)
     for _ in range(kills):

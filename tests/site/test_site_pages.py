@@ -1,4 +1,4 @@
-"""Every page in a browser (of the source listings the largest), visited once over http and once as a file: run by ``make site-test``."""
+"""Every page in a browser (of the source listings the largest), over http and as a file: run by ``make site-test``."""
 
 import re
 from pathlib import Path
