@@ -1,6 +1,6 @@
 """The ``{ledger}`` directive: which check, in which chapter, stands behind each equation, and where to find them all.
 
-The table is read from the executed notebooks, and a gap in it is a warning, so it fails the strict build. The tests that
+``{checks}`` shows those of a few statements, folded, where a chapter makes them. The table of the ledger is read from the executed notebooks, and a gap in it is a warning, so it fails the strict build. The tests that
 it names have pages with their highlighted source, beside those that viewcode makes of the library.
 """
 
@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from condkl_book.ledger import LedgerRow, collect
+from condkl_book.ledger import Check, LedgerRow, collect, made_in, notebooks
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -37,6 +37,33 @@ class LedgerDirective(SphinxDirective):
             logger.warning("ledger: %s", gap, location=self.get_location(), type="ledger")
         rows = ("\n  - ".join(row) for row in (HEADER, *map(cells, known)))
         return self.parse_text_to_nodes("\n* - ".join([TABLE, *rows]) + "\n```")
+
+
+class ChecksDirective(SphinxDirective):
+    """Render ``12 checks passed``, which opens: every check of the statements named, one in a line."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return what opens, and warn about a statement that nothing checks."""
+        names = [name.strip() for name in self.content if name.strip()]
+        found = {path: made_in(path) for path in notebooks(Path(self.env.srcdir))}
+        made = [one for path in found for one in found[path]]
+        for name in names:
+            if name not in {one.eq for one in made}:
+                logger.warning("checks: nothing checks %r", name, location=self.get_location(), type="ledger")
+        shown = [one for one in made if one.eq in names]
+        companion = Path(self.env.srcdir, "checks", Path(self.env.docname).name + ".ipynb")
+        return self.parse_text_to_nodes(folded(shown, companion.stem if companion in found else None))
+
+
+def folded(made: list[Check], companion: str | None) -> str:
+    """Return the checks in Markdown, behind one line; their code is in the chapter, or in its companion."""
+    lines = [f"* {one.eq}, against {one.oracle}: off by {one.deviation:.1g}, allowed {one.tol:.1g}" for one in made]
+    code = f"The code is in [the companion notebook](/checks/{companion}.ipynb). " if companion else ""
+    word = "check" if len(made) == 1 else "checks"
+    head = f"```{{dropdown}} {len(made)} {word} passed\n:class-container: checks\n"
+    return "\n".join([head, *lines, "", f"{code}All checks are in [the ledger](/ledger.md).", "```"])
 
 
 def cells(row: LedgerRow) -> tuple[str, ...]:
@@ -108,5 +135,6 @@ def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
     app.add_directive("ledger", LedgerDirective)
+    app.add_directive("checks", ChecksDirective)
     app.connect("html-collect-pages", pages)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -28,6 +28,7 @@ document.addEventListener("DOMContentLoaded", () => {
     picture.replaceWith(box);
     box.append(picture);
   });
+  addEventListener("beforeprint", () => all("article details", (folded) => (folded.open = true)));
   all("article :is(pre, .picture, .cell_output, .cell_output *, .pst-scrollable-table-container)", fadeAtSides);
 });
 

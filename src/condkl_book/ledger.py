@@ -102,24 +102,34 @@ def check(eq: int | str, oracle: str, got: Tensor | ArrayLike, want: Tensor | Ar
         )
 
 
+def notebooks(folder: Path) -> list[Path]:
+    """The chapters in `folder`, then their companions in its `checks`, which have the names of the chapters."""
+    return [*sorted(Path(folder).glob("*.ipynb")), *sorted(Path(folder, "checks").glob("*.ipynb"))]
+
+
+def made_in(notebook: Path) -> list[Check]:
+    """The checks among the outputs of an executed notebook, in their order."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    found = [output.get("data", {}).get(MIME) for cell in cells for output in cell.get("outputs", [])]
+    return [Check(**made | {key: float(made[key]) for key in ("deviation", "tol")}) for made in found if made]
+
+
 def collect(folder: Path) -> Ledger:
-    """Read the checks out of the executed notebooks in `folder` and set them beside the equations they derive.
+    """Read the checks out of the executed `notebooks` of `folder` and set them beside the equations they derive.
 
     A chapter derives an equation if its text carries the label `eq-N`. An equation whose chapter exists and that
-    has fewer than two oracles, or a failed check, is a gap. Subfolders are not searched.
+    has fewer than two oracles, or a failed check, is a gap.
     """
     chapters: dict[str, str] = {}
     checks: dict[str, list[Check]] = {eq: [] for eq in EQUATIONS}
-    for path in sorted(Path(folder).glob("*.ipynb")):
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if cell["cell_type"] == "markdown":
-                defined = re.findall(_LABEL, "".join(cell["source"]), flags=re.MULTILINE)
-                chapters |= dict.fromkeys((a or b for a, b in defined), path.stem)
-            for made in (output["data"][MIME] for output in cell.get("outputs", []) if MIME in output.get("data", {})):
-                record = Check(**made | {key: float(made[key]) for key in ("deviation", "tol")})
-                checks.setdefault(record.eq, []).append(record)
-                if record.eq not in EQUATIONS:  # a proposition belongs to the chapter that checks it first
-                    chapters.setdefault(record.eq, path.stem)
+    for path in notebooks(folder):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        chapters |= dict.fromkeys((a or b for a, b in re.findall(_LABEL, text, flags=re.MULTILINE)), path.stem)
+        for record in made_in(path):
+            checks.setdefault(record.eq, []).append(record)
+            if record.eq not in EQUATIONS:  # a proposition belongs to the chapter that checks it first
+                chapters.setdefault(record.eq, path.stem)
     rows = [_row(eq, chapters.get(eq), its) for eq, its in checks.items()]
     return Ledger(rows, [_complaint(row) for row in rows if row.status in {"gap", "failed"}])
 

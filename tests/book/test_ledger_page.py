@@ -12,10 +12,12 @@ import pytest
 pytest.importorskip("sphinx")
 from docutils.nodes import make_id
 
-from condkl_book.ledger import LedgerRow
+from condkl_book.ledger import Check, LedgerRow, notebooks
 
 BOOK = Path(__file__).parents[2] / "book"
-NOTEBOOKS = {path.stem: json.loads(path.read_text("utf-8"))["cells"] for path in sorted(BOOK.glob("*.ipynb"))}
+NOTEBOOKS = {}  # of a chapter, the cells of its companion too
+for path in notebooks(BOOK):
+    NOTEBOOKS.setdefault(path.stem, []).extend(json.loads(path.read_text("utf-8"))["cells"])
 
 
 @pytest.fixture
@@ -68,6 +70,16 @@ def test_statements_are_propositions_sections_or_numbers_not_yet_derived(page):
     assert "[9, Jacobian](04_modified_field.ipynb#not-a-gradient)" in page.cells(row("9, Jacobian"))[0]
     assert page.cells(row(chapter=None))[0] == "[]{#ledger-9}(9)\\\n    –"
     assert page.cells(row("the fold", checks=0))[1:4:2] == ("in the chapter", "–")
+
+
+def test_a_chapter_shows_its_checks_behind_one_line(page):
+    one = Check("9, price", "SymPy", 1.6e-10, 1e-9, True)
+    shown = page.folded([one], "06_the_kl_alone")
+    assert shown.startswith("```{dropdown} 1 check passed\n")
+    assert "* 9, price, against SymPy: off by 2e-10, allowed 1e-09" in shown
+    assert "(/checks/06_the_kl_alone.ipynb)" in shown
+    assert "companion" not in page.folded([one, one], None)
+    assert "2 checks passed" in page.folded([one, one], None)
 
 
 def test_the_name_of_a_file_breaks_after_underscores(page):

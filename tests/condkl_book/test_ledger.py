@@ -195,7 +195,16 @@ def test_only_a_label_derives_an_equation(tmp_path, text, derived):
     assert row(tmp_path, 4).chapter == ("05_chapter" if derived else None)
 
 
-def test_code_that_names_a_label_derives_nothing_and_subfolders_are_not_read(tmp_path):
+def test_checks_of_a_companion_count_for_its_chapter(tmp_path):
+    (tmp_path / "checks").mkdir()
+    write(tmp_path, "02_chain", "$$ a $$ (eq-3)", made(3, "by hand"))
+    write(tmp_path / "checks", "02_chain", "", made(3, "enumeration"), made("the fold", "enumeration"))
+    assert row(tmp_path, 3).oracles == ["by hand", "enumeration"]
+    assert row(tmp_path, 3).status == "checked"
+    assert row(tmp_path, "the fold").chapter == "02_chain"
+
+
+def test_code_that_names_a_label_derives_nothing_and_other_subfolders_are_not_read(tmp_path):
     code = {"cell_type": "code", "source": ["# $$ a $$ (eq-4)"], "outputs": []}
     (tmp_path / "a.ipynb").write_text(json.dumps({"cells": [code]}))
     (tmp_path / "below").mkdir()
