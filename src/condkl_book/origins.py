@@ -1,4 +1,4 @@
-"""Which functions of the library stand behind the two sides of a check: read from the code of a notebook, not from runs.
+"""Which functions of the library stand behind the two sides of a check: read from the code of a notebook, unexecuted.
 
 An oracle is worth something only if it shares no code with what it checks. `origins` follows every name through the
 cells of a notebook, from the imports to the `check`s.
@@ -75,11 +75,15 @@ class _Reader:
             case ast.Expr(value=ast.Call() as call):
                 self.called(call)
             case _:
-                for part in ast.iter_child_nodes(node):
-                    if isinstance(part, ast.withitem) and part.optional_vars:
-                        self.bind(part.optional_vars, part.context_expr)
-                    elif isinstance(part, ast.stmt):
-                        self.statement(part)
+                self.parts(node)
+
+    def parts(self, node: ast.stmt) -> None:
+        """Read what a statement holds, as if every branch were taken."""
+        for part in ast.iter_child_nodes(node):
+            if isinstance(part, ast.withitem) and part.optional_vars:
+                self.bind(part.optional_vars, part.context_expr)
+            elif isinstance(part, ast.stmt):
+                self.statement(part)
 
     def quietly(self, body: list[ast.stmt]) -> None:
         """Read statements for the names they bind, and forget their checks."""
@@ -228,8 +232,8 @@ def origins(cells: Iterable[str]) -> Iterator[Origin]:
 def oracles(found: Iterable[Origin], own: Collection[str], given: Collection[str]) -> dict[str, Names]:
     """For each oracle of a statement, the names of the library behind its side of the checks, without those `given`.
 
-    It is the side that has fewer of the statement's `own` functions, `want` where they have as many. Names are in short,
-    as "linear.rho".
+    It is the side that has fewer of the statement's `own` functions, `want` where they have as many. Names are short:
+    "linear.rho".
     """
     sides: dict[str, Names] = {}
     for one in found:
