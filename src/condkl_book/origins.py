@@ -1,7 +1,7 @@
 """Which functions of the library stand behind the two sides of a check: read from the code of a notebook, unexecuted.
 
 An oracle is worth something only if it shares no code with what it checks. `origins` follows every name through the
-cells of a notebook, from the imports to the `check`s.
+cells of a notebook, from the imports to the checks.
 """
 
 import ast
