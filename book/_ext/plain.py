@@ -78,7 +78,7 @@ class Writer:
                 return self.inline(node)
             case nodes.math_block():
                 number = self.number("displaymath", node)
-                return f"$$\n{node.astext()}{number and TAG % number}\n$$"
+                return f"$$\n{node.astext().strip()}{number and TAG % number}\n$$"
             case nodes.literal_block():
                 return f"```{node.get('language', '').replace('ipython3', 'python')}\n{node.astext()}\n```"
             case nodes.bullet_list() | nodes.enumerated_list():

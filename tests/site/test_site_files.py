@@ -9,6 +9,7 @@ import nbformat
 import pandas as pd
 import pytest
 from built_site import EXTRA, LOCAL, PAGES, SITE, markup, resolve
+from nbclient import NotebookClient
 
 pytestmark = pytest.mark.site
 
@@ -84,6 +85,16 @@ def test_a_chapter_offers_its_notebook(page):
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
         assert any(cell.cell_type == "code" for cell in notebook.cells)
+        text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+        assert re.findall(r"\{[\w:-]+\}`|^`{3,}\{|^:{3,}", text, flags=re.MULTILINE) == [], (
+            "what only the book can read"
+        )
+
+
+def test_the_notebook_of_a_chapter_runs_outside_the_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    notebook = nbformat.read(SITE / "_sources" / "02_kl_chain_rule.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
 
 
 def test_results_can_be_downloaded():
