@@ -65,6 +65,16 @@ LINKS = {
     "training step": "09_the_experiment#the-training-step-in-plain-pytorch objectives.Interpolated vae.HierarchicalVAE",
 }
 
+# What both sides of a check may be given: problems, models and data. They compute nothing of what is checked.
+GIVEN = {
+    "data.binarise",
+    "data.load",
+    "gradients.Field",
+    "gradients.KLProblem",
+    "hierarchical.HierarchicalGaussian",
+    "vae.HierarchicalVAE",
+}
+
 
 def links(line: str) -> tuple[str, list[str]]:
     """Return the label of what a line of the ledger is about, and the functions and classes that implement it.

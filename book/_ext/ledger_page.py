@@ -5,18 +5,19 @@ it names have pages with their highlighted source, beside those that viewcode ma
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from condkl_book.ledger import Check, LedgerRow, collect, made_in, notebooks
+from condkl_book.ledger import Check, LedgerRow, code_of, collect, made_in, notebooks
+from condkl_book.origins import Names, Origin, oracles, origins
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from ledger_links import LINKS, TESTS, links, tests_of
+from ledger_links import GIVEN, LINKS, TESTS, links, tests_of
 
 logger = logging.getLogger(__name__)
 HEADER = ("Equation, chapter", "Code, tests", "Oracles", "Largest deviation (of tolerance)", "Status (checks)")
@@ -35,7 +36,9 @@ class LedgerDirective(SphinxDirective):
         lost = "{}: expected its proof and code in ledger_links.py, got none. Add a line."
         for gap in [*ledger.gaps, *(lost.format(row.equation) for row in ledger.rows if row not in known)]:
             logger.warning("ledger: %s", gap, location=self.get_location(), type="ledger")
-        rows = ("\n  - ".join(row) for row in (HEADER, *map(cells, known)))
+        found = [one for path in notebooks(Path(self.env.srcdir)) for one in origins(code_of(path))]
+        shown = (cells(row, calls(row.equation, found)) for row in known)
+        rows = ("\n  - ".join(row) for row in (HEADER, *shown))
         return self.parse_text_to_nodes("\n* - ".join([TABLE, *rows]) + "\n```")
 
 
@@ -66,7 +69,12 @@ def folded(made: list[Check], companion: str | None) -> str:
     return "\n".join([head, *lines, "", f"{code}All checks are in [the ledger](/ledger.md).", "```"])
 
 
-def cells(row: LedgerRow) -> tuple[str, ...]:
+def calls(line: str, found: Iterable[Origin]) -> dict[str, Names]:
+    """Return for each oracle of a line which functions of the library its side of the checks calls."""
+    return oracles((one for one in found if one.eq == line), links(line)[1], GIVEN)
+
+
+def cells(row: LedgerRow, called: Mapping[str, Names]) -> tuple[str, ...]:
     """Return one row's cells in Markdown; the first has an anchor, ``ledger-9-price``."""
     label, code = links(row.equation)
     functions = ", ".join(map(function, code))
@@ -75,10 +83,15 @@ def cells(row: LedgerRow) -> tuple[str, ...]:
     return (
         f"{anchor}{statement(row, label)}\\\n    {chapter(row.chapter)}",
         f"{functions}\\\n    {tests(code)}" if code else "in the chapter",
-        ", ".join(row.oracles) or "–",
+        "; ".join(named(oracle, called.get(oracle, ())) for oracle in row.oracles) or "–",
         worst,
         f"{row.status} ({row.checks})",
     )
+
+
+def named(oracle: str, functions: Collection[str]) -> str:
+    """Return an oracle with what it calls of the library."""
+    return f"{oracle} (calls {', '.join(f'`{name}`' for name in sorted(functions))})" if functions else oracle
 
 
 def statement(row: LedgerRow, label: str) -> str:

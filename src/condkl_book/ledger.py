@@ -107,6 +107,12 @@ def notebooks(folder: Path) -> list[Path]:
     return [*sorted(Path(folder).glob("*.ipynb")), *sorted(Path(folder, "checks").glob("*.ipynb"))]
 
 
+def code_of(notebook: Path) -> list[str]:
+    """The sources of the cells of code of a notebook."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
 def made_in(notebook: Path) -> list[Check]:
     """The checks among the outputs of an executed notebook, in their order."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]

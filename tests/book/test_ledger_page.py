@@ -12,7 +12,8 @@ import pytest
 pytest.importorskip("sphinx")
 from docutils.nodes import make_id
 
-from condkl_book.ledger import Check, LedgerRow, notebooks
+from condkl_book.ledger import Check, LedgerRow, code_of, notebooks
+from condkl_book.origins import independent, origins
 
 BOOK = Path(__file__).parents[2] / "book"
 NOTEBOOKS = {}  # of a chapter, the cells of its companion too
@@ -58,18 +59,19 @@ def test_only_a_deviation_of_nothing_uses_nothing_of_its_tolerance(part, shown, 
 
 
 def test_a_row_leads_to_statement_chapter_code_and_tests(page):
-    first, code, oracles, worst, status = page.cells(row())
+    first, code, oracles, worst, status = page.cells(row(), {"SymPy": {"linear.rho"}})
     assert first == "[]{#ledger-9}{eq}`eq-9`\\\n    [chapter 4](04_modified_field.ipynb)"
     assert "{py:func}`modified_gradient <.gradients.modified_gradient>`" in code
     assert re.search('<a href="_tests/condkl/test_gradients.html#test_\\w+">test_gradients.py</a>', code)
-    assert (oracles, worst, status) == ("SymPy, by hand", "2e−10 (3%)", "checked (2)")
+    assert oracles == "SymPy (calls `linear.rho`); by hand"
+    assert (worst, status) == ("2e−10 (3%)", "checked (2)")
 
 
 def test_statements_are_propositions_sections_or_numbers_not_yet_derived(page):
-    assert "{prf:ref}`9, price <prop-price>`" in page.cells(row("9, price"))[0]
-    assert "[9, Jacobian](04_modified_field.ipynb#not-a-gradient)" in page.cells(row("9, Jacobian"))[0]
-    assert page.cells(row(chapter=None))[0] == "[]{#ledger-9}(9)\\\n    –"
-    assert page.cells(row("the fold", checks=0))[1:4:2] == ("in the chapter", "–")
+    assert "{prf:ref}`9, price <prop-price>`" in page.cells(row("9, price"), {})[0]
+    assert "[9, Jacobian](04_modified_field.ipynb#not-a-gradient)" in page.cells(row("9, Jacobian"), {})[0]
+    assert page.cells(row(chapter=None), {})[0] == "[]{#ledger-9}(9)\\\n    –"
+    assert page.cells(row("the fold", checks=0), {})[1:4:2] == ("in the chapter", "–")
 
 
 def test_a_chapter_shows_its_checks_behind_one_line(page):
@@ -132,3 +134,30 @@ def test_the_first_test_of_a_function_may_use_it_through_a_helper(links, tmp_pat
     (tmp_path / "test_it.py").write_text(source)
     assert links.first_test(tmp_path / "test_it.py", "wanted") == "test_it"
     assert links.first_test(tmp_path / "test_it.py", "wante") is None
+
+
+# Both sides stand at points that the library found; what is compared there is computed apart.
+POINTS = {}
+
+
+def test_two_oracles_of_a_statement_share_no_function_of_the_library(page, links):
+    found = [one for path in notebooks(BOOK) for one in origins(code_of(path))]
+    alone, unused = {}, dict(POINTS)
+    for line in links.LINKS:
+        given = unused.pop(line, set())
+        sides = {oracle: side - given for oracle, side in page.calls(line, found).items()}
+        if len(independent(sides)) < 2:
+            alone[line] = sides
+    assert alone == {}
+    assert unused == {}, "needed no more"
+
+
+def test_no_function_of_the_library_stands_on_both_sides_of_a_check(links):
+    both = {}
+    for path in notebooks(BOOK):
+        for one in origins(code_of(path)):
+            names = links.GIVEN | POINTS.get(one.eq, set())
+            allowed = {f"{package}.{name}" for name in names for package in ("condkl", "condkl_studies")}
+            if shared := (one.got & one.want) - allowed:
+                both[one.eq, one.oracle] = shared
+    assert both == {}

@@ -1,0 +1,37 @@
+"""How much there is to read, and how it reads."""
+
+import pytest
+from visible import BOOK, markdown, sentences, visible
+
+MATHEMATICS = sorted(path.name for path in BOOK.glob("0[1-46-8]_*.ipynb"))
+
+
+def words(page):
+    return len(visible(markdown(page)).split())
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a b\n\n```{dropdown} Proof\nc\n```\nd", "a b d"),
+        ("````{dropdown} Proof\n```python\nc\n```\n````\nd", "d"),
+        ("```{prf:proposition} Title\n:label: prop-a\n\nb\n```", "Title b"),
+        ("`````{exercise} One\nb\n`````\n````{solution} ex\nc\n````", "One b"),
+        ("```python\nx = 1\n```", "x = 1"),
+    ],
+)
+def test_what_is_folded_is_not_counted(text, shown):
+    assert visible(text).split() == shown.split()
+
+
+def test_sentences_end_at_stops_and_items():
+    assert len(sentences("One {eq}`eq-9` two. Three $a. b$ four\nfive.\n\n- six\n- seven\n\n# A heading")) == 4
+
+
+def test_the_mathematics_is_short():
+    assert sum(map(words, MATHEMATICS)) < 16_000
+
+
+@pytest.mark.parametrize("page", MATHEMATICS)
+def test_no_sentence_is_longer_than_35_words(page):
+    assert [one for one in sentences(visible(markdown(page))) if len(one.split()) > 35] == []
