@@ -212,7 +212,7 @@ class _Reader:
             found = self.behind(node.body)
         else:
             self.block(node.body)
-            parts = [part for part in ast.walk(node) if isinstance(part, ast.Return | ast.Yield | ast.Expr)]
+            parts = [part for part in _within(node) if isinstance(part, ast.Return | ast.Yield | ast.Expr)]
             found = NONE.union(*(self.behind(part.value) for part in parts if part.value is not None))
         self.open.pop()
         self.names = outer
@@ -250,6 +250,14 @@ def independent(sides: Mapping[str, Names]) -> list[set[str]]:
         near = [group for group in groups if any(side & sides[other] for other in group)]
         groups = [group for group in groups if group not in near] + [{name}.union(*near)]
     return groups
+
+
+def _within(node: ast.AST) -> Iterator[ast.AST]:
+    """What a function holds, without the functions within it, whose names are their own."""
+    for part in ast.iter_child_nodes(node):
+        if not isinstance(part, ast.FunctionDef):
+            yield part
+            yield from _within(part)
 
 
 def _said(node: ast.expr) -> str:

@@ -136,8 +136,18 @@ def test_the_first_test_of_a_function_may_use_it_through_a_helper(links, tmp_pat
     assert links.first_test(tmp_path / "test_it.py", "wante") is None
 
 
-# Both sides stand at points that the library found; what is compared there is computed apart.
-POINTS = {}
+# What both sides of a statement are given: the functions that are differentiated, or points where they are compared.
+POINTS = {
+    "9, Jacobian": {"gradients.modified_gradient"},
+    "9, rate of the KL": {"gradients.modified_gradient"},
+    "9, Lyapunov function": {"dynamics.flow", "gradients.modified_gradient"},
+    "9, shared optimum": {
+        "dynamics.fixed_point",
+        "dynamics.flow",
+        "gradients.full_gradient",
+        "gradients.modified_gradient",
+    },
+}
 
 
 def test_two_oracles_of_a_statement_share_no_function_of_the_library(page, links):

@@ -39,8 +39,9 @@ def visible(text):
 
 
 def sentences(text):
-    """The sentences of a text, each formula and each role one word; tables and headings are left out."""
-    prose = re.sub(r"\$\$.*?\$\$|\$[^$]*\$|\{[\w:-]+\}`[^`]*`", "x", text, flags=re.DOTALL)
+    """The sentences of a text, which displayed formulas end; others are a word each, as roles are."""
+    apart = re.sub(r"\$\$.*?\$\$", "\n\n", text, flags=re.DOTALL)
+    prose = re.sub(r"\$[^$]*\$|\{[\w:-]+\}`[^`]*`", "x", apart)
     lines = [line for line in prose.split("\n") if not re.match(r"\s*([#|]|\* - |- \s*$)", line)]
     parts = re.split(r"(?<=[.!?:])\s+|\n\s*\n|\n\s*(?=[-*] |\d+\. )", "\n".join(lines))
     return [part.strip() for part in parts if part.strip()]

@@ -37,6 +37,7 @@ def check(got, want="0.5"):
         ("def f(x):\n    return g(x)\ndef g(x):\n    return rho(x, 1, 2)", "f(1)", {RHO}),
         ("def f(n):\n    return f(n - 1) if n else gap(1, 2)", "f(3)", {GAP}),
         ("f = lambda x: gap(x, 1)", "f(1)", {GAP}),
+        ("y = rho(1, 2, 3)\ndef f(x):\n    def g(y):\n        return y\n    return g(x)", "f(1)", set()),
         ("g = rho", "g(1, 2, 3)", {RHO}),
         ("a = [rho(x, 1, 2) for x in xs]", "a", {RHO}),
         ("rho_ = 1.0\na = [rho_ for rho_ in (1, 2)]", "a", set()),
