@@ -15,7 +15,7 @@ from torch import Tensor
 
 #: The type of a check's record among the outputs of a notebook.
 MIME = "application/vnd.condkl.check+json"
-#: The numbers of the source's equations.
+#: The numbers of the post's equations.
 EQUATIONS = tuple(str(n) for n in range(1, 10))
 # A text defines equation N by `:label: eq-N` or `$$ … $$ (eq-N)`.
 _LABEL = r"^\s*:label:\s*eq-(\d+)\s*$|\$\$\s*\(eq-(\d+)\)"
@@ -67,7 +67,7 @@ class Ledger(NamedTuple):
 def check(eq: int | str, oracle: str, got: Tensor | ArrayLike, want: Tensor | ArrayLike, tol: float | Tensor) -> None:
     """Assert `|got - want| <= tol` everywhere, and record it in the notebook's output for the ledger page.
 
-    `eq` is the equation's number in the source (1 to 9), or the name of a proposition; `oracle` says how `want` (or
+    `eq` is the equation's number in the post (1 to 9), or the name of a proposition; `oracle` says how `want` (or
     `got`) was found apart from the equation, as "enumeration". Both sides have the same shape; equal infinities agree.
     `tol`, not negative, is the largest deviation allowed: rounding, or a sampling error that was computed.
 
