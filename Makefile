@@ -76,9 +76,7 @@ serve: book ## serve the built site on localhost (PORT=8000)
 	$(PYTHON) -m http.server --bind 127.0.0.1 --directory book/_build/html $(PORT)
 
 lab: book ## open JupyterLab on plain copies of the chapters in lab/, which later builds leave as you changed them
-	@cd book/_build/html/_sources && find . -name '*.ipynb' | while read -r name; do \
-	  mkdir -p "../../../../lab/$$(dirname "$$name")"; \
-	  [ -e "../../../../lab/$$name" ] || cp "$$name" "../../../../lab/$$name"; done
+	$(PYTHON) tools/lab.py book/_build/html/_sources lab
 	$(PYTHON) -m jupyterlab --notebook-dir=lab $(if $(filter 0,$(UID)),--allow-root)
 
 # The README's picture is one of the book's figures, taken out of the executed chapter and committed.
