@@ -28,6 +28,13 @@ def test_sentences_end_at_stops_and_items():
     assert len(sentences("One {eq}`eq-9` two. Three $a. b$ four\nfive.\n\n- six\n- seven\n\n# A heading")) == 4
 
 
+def test_the_front_page_is_short_and_in_short_sentences():
+    lengths = [len(one.split()) for one in sentences(visible(markdown("index.md")))]
+    assert words("index.md") < 2500
+    assert sum(lengths) / len(lengths) < 15
+    assert max(lengths) <= 35
+
+
 def test_the_mathematics_is_short():
     assert sum(map(words, MATHEMATICS)) < 16_000
 
