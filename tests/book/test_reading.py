@@ -1,6 +1,7 @@
 """How much there is to read, and how it reads."""
 
 import pytest
+import yaml
 from visible import BOOK, markdown, sentences, visible
 
 MATHEMATICS = sorted(path.name for path in BOOK.glob("0[1-46-8]_*.ipynb"))
@@ -33,6 +34,15 @@ def test_the_front_page_is_short_and_in_short_sentences():
     assert words("index.md") < 2500
     assert sum(lengths) / len(lengths) < 15
     assert max(lengths) <= 35
+
+
+def test_the_front_page_cites_what_the_citation_file_says():
+    cited = yaml.safe_load((BOOK.parent / "CITATION.cff").read_text("utf-8"))
+    shown = markdown("index.md")
+    released = f"{int(cited['date-released'][8:])} November {cited['date-released'][:4]}"
+    assert f"title  = {{{cited['title']}}}" in shown
+    assert f"author = {{{{{cited['authors'][0]['name']}}}}}" in shown
+    assert f"note   = {{Version {cited['version']}, {released}}}" in shown
 
 
 def test_the_mathematics_is_short():

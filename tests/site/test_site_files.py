@@ -97,6 +97,12 @@ def test_the_notebook_of_a_chapter_runs_outside_the_repository(tmp_path, monkeyp
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
 
 
+@pytest.mark.parametrize("page", sorted(set(PAGES) - EXTRA))
+def test_a_page_says_what_it_is_about(page):
+    found = re.search(r'<meta name="description" content="([^"]+)"', text(page))
+    assert found or page in {"ledger.html", "references.html"} or page.startswith("api/")
+
+
 def test_results_can_be_downloaded():
     assert {"09", "10", "11"} <= {page[:2] for page in WITH_TABLES}
 
