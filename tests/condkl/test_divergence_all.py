@@ -50,6 +50,7 @@ from torch.distributions import (
 )
 
 from condkl.divergence import kl_chain
+from condkl.switch import conditional_kl
 
 Z = 4.5
 
@@ -70,6 +71,13 @@ def as_u(q, p):
     """The same pair below a table, for both of its values."""
     even = Categorical(torch.ones(2))
     return kl_chain((even, lambda v: q.expand((2,))), (even, lambda v: p.expand((2,))))
+
+
+def at_a_draw(q, p):
+    """The KL of the pair by the switch and by the chain, which have to be one number."""
+    found = conditional_kl(lambda v: q.expand(v.shape), lambda v: p.expand(v.shape), torch.zeros(2))
+    torch.testing.assert_close(found, as_u(q, p).terms[-1].expand(2))
+    return found[0]
 
 
 def finite(q, p, seed):
@@ -183,6 +191,10 @@ EDGES = {
         lambda t: (Uniform(*t(0.0, 1.0)), ContinuousBernoulli(*t(0.3))),
         -math.log(math.log(7 / 3) / 0.4) - (math.log(0.3) + math.log(0.7)) / 2,
     ),
+    "ContinuousBernoulli(.3) || Uniform": (  # with η = log(3/7): η E x - log((e^η - 1)/η), and e^η = 3/7
+        lambda t: (ContinuousBernoulli(*t(0.3)), Uniform(*t(0.0, 1.0))),
+        math.log(3 / 7) * (-0.75 - 1 / math.log(3 / 7)) - math.log(-4 / 7 / math.log(3 / 7)),
+    ),
     "ContinuousBernoulli(-500) || (20)": (  # mean 1/500, normalisers log 1/500 and log (e^20 - 1)/20
         lambda t: (ContinuousBernoulli(logits=t(-500.0)[0]), ContinuousBernoulli(logits=t(20.0)[0])),
         -520 / 500 + math.log(500) + math.log(math.expm1(20) / 20),
@@ -194,6 +206,19 @@ EDGES = {
         15 - math.log(2) + math.log1p(math.exp(-30))),
     "Categorical || logit -800": (
         lambda t: (Categorical(*t([0.5, 0.5])), Categorical(logits=t([0.0, -800.0])[0])), 400 - math.log(2),
+    ),
+    "Categorical || a mass of 1e-12": (
+        lambda t: (Categorical(*t([0.5, 0.5])), Categorical(*t([1 - 1e-12, 1e-12]))), math.log(0.5) + 6 * math.log(10),
+    ),
+    "one-hot || logit -800": (
+        lambda t: (OneHotCategorical(*t([0.5, 0.5])), OneHotCategorical(logits=t([0.0, -800.0])[0])),
+        400 - math.log(2),
+    ),
+    "bits || logits 30 and -30": (
+        lambda t: (
+            Independent(Bernoulli(*t([0.5, 0.5])), 1), Independent(Bernoulli(logits=t([30.0, -30.0])[0]), 1),
+        ),
+        30 - 2 * math.log(2) + 2 * math.log1p(math.exp(-30)),
     ),
     "Geometric(1e-6) || Geometric(2e-6)": (
         lambda t: (Geometric(*t(1e-6)), Geometric(*t(2e-6))),
@@ -226,20 +251,35 @@ def test_the_kl_is_right_at_the_edge_of_parameters(case, dtype):
     pair, want = EDGES[case]
     # Where parameters are no float32 the right value moves by as much as they do.
     rtol = 1e-7 if dtype == torch.float64 else 2e-5
-    for found in (as_v, as_u):
-        chain = found(*pair(lambda *values: at(dtype, *values)))
-        assert chain.terms[-1].item() == pytest.approx(want, rel=rtol, abs=1e-7)
+    q, p = pair(lambda *values: at(dtype, *values))
+    for graph in (True, False):
+        with torch.set_grad_enabled(graph):
+            for found in (as_v, as_u):
+                chain = found(q, p)
+                assert chain.terms[-1].item() == pytest.approx(want, rel=rtol, abs=1e-7)
+                assert chain.standard_error == 0
+            assert at_a_draw(q, p).item() == pytest.approx(want, rel=rtol, abs=1e-7)
+
+
+# Most of the mass is nearer to 1 than any float64, so that it is known from the tail alone. The KL of the two with 1/2
+# is the integral over x^.01 up to 1/2, and over (1-x)^.01 from there, by mpmath in 30 digits.
+FAR = {
+    "Beta(.01, .01) || Kumaraswamy(.5, .5)": (Beta, (0.01, 0.01), Kumaraswamy, (0.5, 0.5), 44.927461781689718),
+    "Beta(1, .01) || Kumaraswamy(.5, .5)": (Beta, (1.0, 0.01), Kumaraswamy, (0.5, 0.5), 45.428081487854830),
+    "Kumaraswamy(1, .01) || Uniform": (Kumaraswamy, (1.0, 0.01), Uniform, (0.0, 1.0), 99 - math.log(100)),
+    "Kumaraswamy(.01, 1) || Uniform": (Kumaraswamy, (0.01, 1.0), Uniform, (0.0, 1.0), 99 - math.log(100)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("case", FAR)
+def test_mass_that_no_float_tells_from_an_end_is_counted(case, dtype):
+    q, a, p, b, want = FAR[case]
+    q, p = q(*at(dtype, *a)), p(*at(dtype, *b))
+    for chain in (as_v(q, p), as_u(q, p)):
+        assert chain.terms[-1].item() == pytest.approx(want, rel=1e-6 if dtype == torch.float64 else 2e-5)
         assert chain.standard_error == 0
-
-
-TINY = [1 - 1e-12, 1e-12]
-
-
-def test_a_mass_that_a_float_hardly_holds_counts_alike_as_v_and_as_u():
-    q, p = Categorical(torch.tensor([0.5, 0.5])), Categorical(torch.tensor(TINY))
-    want = math.log(0.5) - 0.5 * math.log(1e-12)
-    assert as_v(q, p).total.item() == pytest.approx(want, rel=1e-6)
-    assert as_u(q, p).total.item() == pytest.approx(want, rel=1e-6)
+    assert at_a_draw(q, p).item() == pytest.approx(want, rel=2e-5)
 
 
 def test_what_torch_has_cached_does_not_change_the_answer():
@@ -304,13 +344,15 @@ def test_an_infinite_kl_is_infinite_and_nothing_about_it_is_uncertain(case):
         chain = found(*INFINITE[case])
         assert chain.total == math.inf
         assert chain.standard_error == 0
+    assert at_a_draw(*INFINITE[case]) == math.inf
 
 
-def test_the_kl_of_a_batch_holds_finite_and_infinite_ones():
-    q, p = StudentT(double([1.5, 2.0, 2.5, 30.0])), Normal(double(0.0), double(1.0))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_kl_of_a_batch_holds_finite_and_infinite_ones(dtype):
+    q, p = StudentT(*at(dtype, [1.5, 2.0, 2.5, 30.0])), Normal(*at(dtype, 0.0, 1.0))
     entropy = [stats.t(n).entropy() for n in (2.5, 30)]
     want = [0.5 * math.log(2 * math.pi) + n / (n - 2) / 2 - h for n, h in zip((2.5, 30), entropy, strict=True)]
-    np.testing.assert_allclose(as_v(q, p).total, [math.inf, math.inf, *want], rtol=1e-8)
+    np.testing.assert_allclose(as_v(q, p).total, [math.inf, math.inf, *want], rtol=1e-6 if dtype.itemsize < 8 else 1e-8)
 
 
 def covariance(seed, size, batch=()):
@@ -412,8 +454,8 @@ def correlation_kl(eta, other):
     return float((w * a.pdf(r) * (a.logpdf(r) - b.logpdf(r))).sum())
 
 
-def relaxed_pair(temperature, logit):
-    return RelaxedOneHotCategorical(double(temperature), logits=double([logit, 0.0]))
+def relaxed_pair(temperature, logit, dtype=torch.float64):
+    return RelaxedOneHotCategorical(*at(dtype, temperature), logits=at(dtype, [logit, 0.0])[0])
 
 
 SAMPLED = {
@@ -448,14 +490,28 @@ def test_what_only_samples_can_tell_is_within_their_error(case):
         assert "samples" in chain.method[-1] or "Sobol" in chain.method[-1]
 
 
-def test_where_a_form_of_torch_does_not_exist_for_some_counts_the_sum_does():
-    q = lambda v: Binomial(v + 1, torch.tensor(0.3))  # noqa: E731
-    p = lambda v: Poisson(torch.full(v.shape, 1.2))  # noqa: E731
-    two = Categorical(torch.tensor([0.4, 0.6]))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_draws_of_a_nearly_discrete_vector_keep_their_logarithms(dtype):
+    """At a temperature of .05 an entry is e^-20 and less; by the first entry it is a RelaxedBernoulli, as above."""
+    q = relaxed_pair(0.05, 1.0, dtype)
+    for p in (Dirichlet(torch.ones(2, dtype=dtype)), relaxed_pair(1.0, 0.0, dtype)):
+        for found in (as_v, as_u):
+            torch.manual_seed(3)
+            chain = found(q, p)
+            assert 0 < chain.standard_error < 0.6
+            assert abs(chain.total - 27.567059805462437) < Z * chain.standard_error
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_where_a_form_of_torch_does_not_exist_for_some_counts_the_sum_does(dtype):
+    q = lambda v: Binomial(v + 1, *at(dtype, 0.3))  # noqa: E731
+    p = lambda v: Poisson(torch.full(v.shape, 1.2, dtype=dtype))  # noqa: E731
+    two = Categorical(*at(dtype, [0.4, 0.6]))
     k = np.arange(3)
-    masses = [stats.binom.pmf(k, n, 0.3) for n in (1, 2)]
-    want = sum(w * special.rel_entr(m, stats.poisson.pmf(k, 1.2)).sum() + w * (stats.poisson.pmf(k, 1.2) - m).sum() * 0
-               for w, m in zip((0.4, 0.6), masses, strict=True))  # fmt: skip
+    want = sum(
+        w * special.rel_entr(stats.binom.pmf(k, n, 0.3), stats.poisson.pmf(k, 1.2)).sum()
+        for w, n in ((0.4, 1), (0.6, 2))
+    )
     assert kl_chain((two, q), (two, p)).total.item() == pytest.approx(want, rel=1e-6)
 
 

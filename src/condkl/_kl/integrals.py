@@ -47,8 +47,8 @@ def panels(f: Integrand, edges: Tensor, tolerance: float) -> Rule:
         middle = (left + right) / 2
         left, right = torch.stack([left, middle]), torch.stack([middle, right])
         halves = integral(left.flatten(0, 1), right.flatten(0, 1)).unflatten(1, left.shape[:2])
-        # Where an integral is infinite there is nothing to resolve.
-        error = (whole - halves.sum(1)).abs().amax(0).nan_to_num(0, 0, 0) / 2
+        # Where an integral is infinite there is nothing to resolve, unless it is so as a whole and not by halves.
+        error = (whole - halves.sum(1)).abs().nan_to_num(0, math.inf).amax(0) / 2
         return left, right, halves, torch.stack([error, error])
 
     def estimate() -> Tensor:
