@@ -379,11 +379,12 @@ def spike(width, at=0.13):
     return want, lambda v: Normal(20 * (-0.5 * ((v - at) / width) ** 2).exp(), 1.0), lambda v: Normal(0 * v, 1.0)
 
 
+@pytest.mark.parametrize("method", ["auto", "quadrature"])
 @pytest.mark.parametrize(("width", "dtype"), [(0.01, torch.float64), (0.1, torch.float64), (0.01, torch.float32)])
-def test_what_gauss_hermite_nodes_miss_is_seen_and_resolved(width, dtype):
+def test_what_gauss_hermite_nodes_miss_is_seen_and_resolved(width, dtype, method):
     want, q_u, p_u = spike(width)
     v = Normal(torch.zeros((), dtype=dtype), 1.0)
-    chain = kl_chain((v, q_u), (v, p_u))
+    chain = kl_chain((v, q_u), (v, p_u), method)
     assert chain.conditional.item() == pytest.approx(want, rel=1e-6)
     assert "panels" in chain.method[0]
 
@@ -414,12 +415,14 @@ def test_what_a_product_of_rules_misses_is_sampled():
         kl_chain((v, jump), (v, same), "quadrature")
 
 
+@pytest.mark.parametrize("method", ["auto", "quadrature"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_not_blamed_on_the_nodes(dtype, recwarn):
+def test_half_precision_is_not_blamed_on_the_nodes(dtype, method, recwarn):
     number = lambda x: torch.tensor(x, dtype=dtype)  # noqa: E731
     chain = kl_chain(
         (Normal(number(0.7), number(0.6)), lambda v: Normal(0.3 + 0.4 * v, number(0.5))),
         (Normal(number(0.0), number(1.0)), lambda v: Normal(1.5 * v, number(0.9))),
+        method,
     )  # fmt: skip
     want = gaussian_by_hand(**LINEAR | {"beta": 0.81})
     assert chain.terms.dtype == torch.float32

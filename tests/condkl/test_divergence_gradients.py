@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import distributions as D  # noqa: N812
 from torch.distributions import (
+    Bernoulli,
     Categorical,
     Gamma,
     Independent,
@@ -13,12 +14,14 @@ from torch.distributions import (
     MixtureSameFamily,
     MultivariateNormal,
     Normal,
+    OneHotCategorical,
     Pareto,
     StudentT,
     Uniform,
 )
 
 from condkl.divergence import kl_chain
+from condkl.switch import conditional_kl
 
 Z = 4.5
 
@@ -92,12 +95,29 @@ def test_the_second_derivative_at_equality_is_the_information():
         assert torch.autograd.functional.hessian(kl, number(b)).item() == pytest.approx(1.0, rel=1e-9)  # E v²
 
 
-@pytest.mark.parametrize("make", [lambda x: Categorical(logits=x), lambda x: Categorical(x.softmax(-1))])
-def test_a_table_with_zeros_has_a_finite_gradient(make):
-    x = number([0.0, -math.inf]).requires_grad_()
-    pair = Categorical(number([0.9, 0.1]))
-    (gradient,) = torch.autograd.grad(kl_chain((make(x), about_table), (pair, about_table)).total, x)
-    assert gradient.tolist() == [0.0, 0.0]
+ZEROS = {
+    "logits": lambda x: Categorical(logits=x),
+    "probabilities": lambda x: Categorical(x.softmax(-1)),
+    "one-hot": lambda x: OneHotCategorical(logits=x),
+    "bits": lambda x: Independent(Bernoulli(logits=x[:1] - x[1:]), 1),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("make", ZEROS)
+def test_a_table_with_zeros_has_a_finite_gradient(make, dtype):
+    """As v, above a u that is of no matter, as u and by the switch."""
+    x = torch.tensor([0.0, -math.inf], dtype=dtype).requires_grad_()
+    q, p = ZEROS[make](x), ZEROS[make](torch.tensor([0.9, 0.1], dtype=dtype).log())
+    below = lambda v: about(v.reshape(len(v), -1)[:, 0].to(dtype))  # noqa: E731
+    for kl in (
+        kl_chain((q, below), (p, below)).total,
+        kl_chain((EVEN, lambda v: q.expand(v.shape)), (EVEN, lambda v: p.expand(v.shape))).total,
+        conditional_kl(lambda v: q.expand(v.shape), lambda v: p.expand(v.shape), torch.zeros(1)).sum(),
+    ):
+        assert kl.item() == pytest.approx(-math.log(0.9), rel=1e-6)
+        (gradient,) = torch.autograd.grad(kl, x, retain_graph=True)
+        assert gradient.tolist() == [0.0, 0.0]
 
 
 def about_table(v):

@@ -247,8 +247,8 @@ _STEP = 2.0  # between the three points that a tail is continued from
 def _tail(parts: Callable[[Tensor], tuple[Tensor, Tensor]], points: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     """The mass beyond the first of three points, and what it adds to the KL; the others lie steps of 2 inward.
 
-    In t the density falls off like e^{-κτ}, up to a factor 1 + O(e^{-τ}); the ratio is r₀ + r₁τ + r₂τ², or, where p falls off faster than a power of
-    x, it grows like e^{γτ}, and the integral is infinite unless κ > γ.
+    In t the density falls off like e^{-κτ}, up to a factor 1 + O(e^{-τ}); the ratio is r₀ + r₁τ + r₂τ², or, where p
+    falls off faster than a power of x, it grows like e^{γτ}, and the integral is infinite unless κ > γ.
     """
     with torch.no_grad():
         log_density, ratio = parts(points)
