@@ -14,8 +14,10 @@ from torch.distributions import (
     ContinuousBernoulli,
     Distribution,
     Geometric,
+    LowRankMultivariateNormal,
     NegativeBinomial,
 )
+from torch.distributions.lowrank_multivariate_normal import _batch_capacitance_tril
 from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
 from torch.distributions.transforms import Transform, _InverseTransform
 from torch.distributions.utils import probs_to_logits
@@ -79,6 +81,10 @@ def _cast(x: Any, dtype: torch.dtype) -> Any:
         copied._cached_x_y = None, None
         return copied
     copied._validate_args = False
+    if isinstance(x, LowRankMultivariateNormal):  # what torch has derived in the old precision
+        copied._capacitance_tril = _batch_capacitance_tril(
+            copied._unbroadcasted_cov_factor, copied._unbroadcasted_cov_diag
+        )
     if isinstance(x, (Categorical, *_BINARY)):
         copied.__dict__.pop("probs", None)
         copied.logits = copied._param = _exact_logits(x).to(dtype)
