@@ -14,10 +14,11 @@ from scipy.integrate import solve_ivp
 from scipy.linalg.lapack import dpstrf
 from scipy.optimize import root
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, kl_divergence
+from torch.distributions import Categorical, Distribution
 
 from condkl._checks import as_tensor, flat, positive
 from condkl._derivatives import derivatives_of_each
+from condkl._kl.pair import divergence
 from condkl.divergence import kl_chain
 from condkl.gradients import Field, KLProblem
 
@@ -227,7 +228,7 @@ def _information_of_theta(problem: KLProblem, theta: Tensor, phi: Tensor) -> Ten
         return _mean_product_of_scores(problem.q_v, theta, again)
     # q at ψ stays fixed and q at ψ' moves: KL[q_ψ' || q_ψ] has its minimum, 0, at ψ' = ψ, and the second derivatives
     # there are the Fisher information.
-    return torch.autograd.functional.hessian(lambda other: kl_divergence(problem.q_v(other), q_v), theta, again)
+    return torch.autograd.functional.hessian(lambda other: divergence(problem.q_v(other), q_v).value, theta, again)
 
 
 def _information_of_phi(problem: KLProblem, theta: Tensor, phi: Tensor) -> Tensor:

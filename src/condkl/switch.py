@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
 
 from condkl._checks import unit_interval
 from condkl._kl.pair import OnlySamplesError, divergence
-from condkl._kl.parameters import at_least_single, known
+from condkl._kl.parameters import at_least_single, tensor_of
 
 _CURE = (
     "Register one with torch.distributions.kl.register_kl, or write C as a log ratio at a draw of u that is "
@@ -97,12 +97,6 @@ def conditional_kl(
         want, got = tuple(q_u.event_shape), tuple(p_u.event_shape)
         raise ValueError(f"p: expected the event shape {want} of q, got {got}. Use Independent in both or in neither.")
     try:
-        value = kl_divergence(q_u, p_u)
-    except NotImplementedError:
-        value = None
-    if value is not None and not known(~((value >= 0) & value.isfinite())):
-        return value  # torch's own, to the last bit
-    try:
-        return divergence(q_u, p_u).value.to(at_least_single(seen.dtype))
+        return divergence(q_u, p_u).value.to(at_least_single(tensor_of(q_u, p_u).dtype))
     except OnlySamplesError as error:
         raise ValueError(f"q, p: {error} {_CURE}") from error

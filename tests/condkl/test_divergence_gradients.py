@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import distributions as D  # noqa: N812
 from torch.distributions import (
+    Bernoulli,
     Categorical,
     Gamma,
     Independent,
@@ -13,12 +14,15 @@ from torch.distributions import (
     MixtureSameFamily,
     MultivariateNormal,
     Normal,
+    OneHotCategorical,
     Pareto,
     StudentT,
+    TransformedDistribution,
     Uniform,
 )
 
 from condkl.divergence import kl_chain
+from condkl.switch import conditional_kl
 
 Z = 4.5
 
@@ -92,12 +96,68 @@ def test_the_second_derivative_at_equality_is_the_information():
         assert torch.autograd.functional.hessian(kl, number(b)).item() == pytest.approx(1.0, rel=1e-9)  # E v²
 
 
-@pytest.mark.parametrize("make", [lambda x: Categorical(logits=x), lambda x: Categorical(x.softmax(-1))])
-def test_a_table_with_zeros_has_a_finite_gradient(make):
-    x = number([0.0, -math.inf]).requires_grad_()
-    pair = Categorical(number([0.9, 0.1]))
-    (gradient,) = torch.autograd.grad(kl_chain((make(x), about_table), (pair, about_table)).total, x)
-    assert gradient.tolist() == [0.0, 0.0]
+INFORMATION = {  # of each parameter alone, from the moments of its score
+    "Gumbel": (D.Gumbel, [0.3, 1.2], [1 / 1.44, (math.pi**2 / 6 + (1 - 0.5772156649015329) ** 2) / 1.44]),
+    "Weibull": (D.Weibull, [1.3, 1.2], [1.44 / 1.69, (math.pi**2 / 6 + (1 - 0.5772156649015329) ** 2) / 1.44]),
+    "StudentT": (lambda m, s: StudentT(5.0, m, s), [0.3, 1.2], [6 / 8 / 1.44, 10 / 8 / 1.44]),
+    "a normal, mapped": (
+        lambda m, s: TransformedDistribution(Normal(0 * m, 1.0), [D.AffineTransform(m, s), D.TanhTransform()]),
+        [0.3, 1.2], [1 / 1.44, 2 / 1.44],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", INFORMATION)
+def test_the_second_derivative_at_equality_is_the_information_of_any_family(family):
+    """Also where a parameter is one of a map, which is the same for both there and nowhere else."""
+    make, at, want = INFORMATION[family]
+    at = number(at)
+    for kl in (lambda x: kl_chain((make(*x),), (make(*at),)), lambda x: kl_chain((make(*at),), (make(*x),))):
+        got = torch.autograd.functional.hessian(lambda x, kl=kl: kl(x).total, at)
+        torch.testing.assert_close(got.diagonal(), number(want), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("event", [(), (2,)])
+def test_maps_that_happen_to_be_equal_keep_their_gradient(event):
+    """KL = (m + a - b)²/2 for each entry, at a = b; with one map for both it depends on m alone."""
+
+    def flow(m, a):
+        mapped = TransformedDistribution(Normal(m.expand(event), 1.0), [D.AffineTransform(a, 1.0)])
+        return Independent(mapped, len(event))
+
+    m, a, b = (number(x).requires_grad_() for x in (0.7, 0.2, 0.2))
+    n = max(1, math.prod(event))
+    for other, want in ((b, [0.7 * n, 0.7 * n, -0.7 * n]), (a, [0.7 * n, 0.0, 0.0])):
+        chain = kl_chain((flow(m, a),), (flow(0 * m, other),))
+        assert chain.total.item() == pytest.approx(0.245 * n, rel=1e-9)
+        got = torch.autograd.grad(chain.total, (m, a, b), materialize_grads=True)
+        assert [x.item() for x in got] == pytest.approx(want, rel=1e-9, abs=1e-12)
+    assert chain.method == ("closed form",)
+
+
+ZEROS = {
+    "logits": lambda x: Categorical(logits=x),
+    "probabilities": lambda x: Categorical(x.softmax(-1)),
+    "one-hot": lambda x: OneHotCategorical(logits=x),
+    "bits": lambda x: Independent(Bernoulli(logits=x[:1] - x[1:]), 1),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("make", ZEROS)
+def test_a_table_with_zeros_has_a_finite_gradient(make, dtype):
+    """As v, above a u that is of no matter, as u and by the switch."""
+    x = torch.tensor([0.0, -math.inf], dtype=dtype).requires_grad_()
+    q, p = ZEROS[make](x), ZEROS[make](torch.tensor([0.9, 0.1], dtype=dtype).log())
+    below = lambda v: about(v.reshape(len(v), -1)[:, 0].to(dtype))  # noqa: E731
+    for kl in (
+        kl_chain((q, below), (p, below)).total,
+        kl_chain((EVEN, lambda v: q.expand(v.shape)), (EVEN, lambda v: p.expand(v.shape))).total,
+        conditional_kl(lambda v: q.expand(v.shape), lambda v: p.expand(v.shape), torch.zeros(1)).sum(),
+    ):
+        assert kl.item() == pytest.approx(-math.log(0.9), rel=1e-6)
+        (gradient,) = torch.autograd.grad(kl, x, retain_graph=True)
+        assert gradient.tolist() == [0.0, 0.0]
 
 
 def about_table(v):

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import BETA, F, gaussian_problem, tensor
 from scipy.linalg import expm
-from torch.distributions import Categorical, Normal
+from scipy.special import polygamma
+from torch.distributions import Categorical, Normal, StudentT, Wishart
 
 from condkl.dynamics import FieldJacobian, fisher, fixed_point, flow, jacobian, natural_gradient, time_to_level
 from condkl.gradients import Field, KLProblem, full_gradient, interpolated_gradient, modified_gradient
@@ -301,6 +302,21 @@ def test_the_fisher_information_of_tables_is_the_covariance_of_their_scores(k, m
         given_v = np.array(softmax(phi[rows]))
         want[rows, rows] = q[i] * (np.diag(given_v) - np.outer(given_v, given_v))
     np.testing.assert_allclose(got.phi, want, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("q_v", "theta", "want"),
+    [  # ψ'(n/2) over 4 for each of the chi-squares of a Wishart; (n + 1)/(n + 3) and 2n/(n + 3) over s² of Student's t
+        (lambda x: Wishart(x[0], torch.eye(2).double()), [4.0], [(polygamma(1, 2) + polygamma(1, 1.5)) / 4]),
+        (lambda x: StudentT(5.0, x[0], x[1]), [0.3, 1.2], [6 / 8 / 1.44, 10 / 8 / 1.44]),
+    ],
+)
+def test_the_fisher_information_does_not_depend_on_a_closed_form_of_torch(q_v, theta, want):
+    """Torch's KL of two Wisharts is wrong, and of two Student's t it has none."""
+    u = lambda v: Normal(torch.zeros(len(v)).double(), 1.0)  # noqa: E731
+    problem = KLProblem(q_v, lambda phi: u, Normal(0.0, 1.0), u)
+    following = natural_gradient(lambda theta, phi: Field(torch.ones_like(theta), phi), problem, "theta")
+    np.testing.assert_allclose(following(tensor(theta), tensor([1.0])).theta, 1 / np.array(want), rtol=1e-7)
 
 
 @pytest.mark.parametrize("blocks", [["theta"], ["phi"], ["theta", "phi"]])

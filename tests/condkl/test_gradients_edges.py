@@ -234,12 +234,13 @@ DRAWN = {  # whose draws torch has no forward mode for, or differentiates once; 
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("case", DRAWN)
-def test_the_pathwise_estimate_of_a_gamma_and_its_kin_has_the_slope_of_the_closed_form(case):
+def test_the_pathwise_estimate_of_a_gamma_and_its_kin_has_the_slope_of_the_closed_form(case, dtype):
     q_v, theta, C = DRAWN[case]
     h = 1e-30
     exact = [np.imag(C(*(x + 1j * h * (i == j) for j, x in enumerate(theta)))) / h for i in range(len(theta))]
-    got = pathwise(square_problem(q_v), tensor(theta), torch.ones(1), 20_000, seeded(4))
+    got = pathwise(square_problem(q_v), torch.tensor(theta, dtype=dtype), torch.ones(1), 20_000, seeded(4))
     assert bias_t_test(got, tensor(exact)).p_value > 1e-3
     assert bias_t_test(got, 1.3 * tensor(exact)).p_value < 1e-3
 

@@ -47,8 +47,8 @@ def panels(f: Integrand, edges: Tensor, tolerance: float) -> Rule:
         middle = (left + right) / 2
         left, right = torch.stack([left, middle]), torch.stack([middle, right])
         halves = integral(left.flatten(0, 1), right.flatten(0, 1)).unflatten(1, left.shape[:2])
-        # Where an integral is infinite there is nothing to resolve.
-        error = (whole - halves.sum(1)).abs().amax(0).nan_to_num(0, 0, 0) / 2
+        # Where an integral is infinite there is nothing to resolve, unless it is so as a whole and not by halves.
+        error = (whole - halves.sum(1)).abs().nan_to_num(0, math.inf).amax(0) / 2
         return left, right, halves, torch.stack([error, error])
 
     def estimate() -> Tensor:
@@ -234,7 +234,8 @@ def _first_panels(line: _Line, draws: Tensor) -> Tensor:
     """The edges of panels: quantiles of draws, and from there outwards panels each four times as wide as the last."""
     lowest, highest = line.reach()
     t = torch.minimum(torch.maximum(line.t(draws).nan_to_num(0), lowest), highest).sort(0).values
-    width = (t[-1] - t[0]).clamp_min(1e-12) / 2
+    # Draws that an end is not told from are all at its reach, and say nothing of how wide q is.
+    width = torch.where(t[-1] > t[0], (t[-1] - t[0]).clamp_min(1e-12) / 2, 1.0)
     steps = width * along_first(4.0 ** torch.arange(12, dtype=t.dtype, device=t.device), width).cumsum(0)
     edges = torch.cat([(t[0] - steps).flip(0), t[torch.linspace(0, len(t) - 1, 9).long()], t[-1] + steps])
     return torch.minimum(torch.maximum(edges, lowest), highest)
@@ -246,8 +247,8 @@ _STEP = 2.0  # between the three points that a tail is continued from
 def _tail(parts: Callable[[Tensor], tuple[Tensor, Tensor]], points: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     """The mass beyond the first of three points, and what it adds to the KL; the others lie steps of 2 inward.
 
-    In t the density falls off like e^{-κτ}; the ratio is r₀ + r₁τ + r₂τ², or, where p falls off faster than a power of
-    x, it grows like e^{γτ}, and the integral is infinite unless κ > γ.
+    In t the density falls off like e^{-κτ}, up to a factor 1 + O(e^{-τ}); the ratio is r₀ + r₁τ + r₂τ², or, where p
+    falls off faster than a power of x, it grows like e^{γτ}, and the integral is infinite unless κ > γ.
     """
     with torch.no_grad():
         log_density, ratio = parts(points)
@@ -260,13 +261,15 @@ def _tail(parts: Callable[[Tensor], tuple[Tensor, Tensor]], points: Tensor, insi
         slow, steep = there & ~fast, fast & ~endless
     log_density, ratio = parts(torch.where(there, points, inside))
     density = log_density[0].exp()
-    k = torch.where(there, (log_density[1] - log_density[0]) / _STEP, 1)
+    inner, outer = log_density[2] - log_density[1], log_density[1] - log_density[0]
+    k = torch.where(there, (outer + (outer - inner) / math.expm1(_STEP)) / _STEP, 1)
     mass = torch.where(there, density / k, 0)
     r0, near, far = torch.where(slow, ratio, 0)
     second = r0 - 2 * near + far
-    # A second difference below that is the rounding of x near an end.
-    r2 = torch.where(second.abs() > 1e-6 * (1 + r0.abs()), second / (2 * _STEP**2), 0)
-    r1 = (r0 - near) / _STEP + r2 * _STEP
+    # A second difference below that is the rounding of x near an end, or what falls off like e^{-τ}.
+    curved = second.abs() > 1e-6 * (1 + r0.abs())
+    r2 = torch.where(curved, second / (2 * _STEP**2), 0)
+    r1 = (r0 - near) / _STEP + torch.where(curved, r2 * _STEP, second / (_STEP * math.expm1(_STEP)))
     more = mass * (r0 + r1 / k + 2 * r2 / k.square())
     more = more + torch.where(steep, density * torch.where(steep, ratio[0], 0) / torch.where(steep, fall, 1), 0)
     return mass, torch.where(endless, math.inf, more)

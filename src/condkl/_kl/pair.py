@@ -1,16 +1,17 @@
 """KL of one pair of distributions, by the best way that there is for it."""
 
 import math
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, TransformedDistribution
 
 from condkl._kl.closed import bregman, exact, lost_to_rounding, normal, registered, tables
 from condkl._kl.densities import log_prob
 from condkl._kl.integrals import kl_on_line
-from condkl._kl.parameters import cast, known, tensor_of
+from condkl._kl.parameters import cast, known, parts, tensor_of
 from condkl._kl.supports import ends, values
 
 _LINES = 2**11  # so many integrals over a line are taken at once; beyond, samples are cheaper
@@ -65,12 +66,19 @@ def _simplest(q: Any, p: Any) -> tuple[Distribution, Distribution, int]:
 
 
 def _same(q: TransformedDistribution, p: TransformedDistribution) -> bool:
-    """Whether both are one bijection of their bases."""
+    """Whether both are one bijection of their bases, also where a parameter of it moves."""
     try:
         same = q.transforms == p.transforms and q.base_dist.event_shape == p.base_dist.event_shape
     except RuntimeError:  # parameters that cannot be looked at
         return False
-    return same and all(t.bijective for t in q.transforms)
+    pairs = zip_longest(parts(q.transforms), parts(p.transforms)) if same else ()
+    together = all(a is b or not (_varies(a) or _varies(b)) for a, b in pairs)
+    return same and together and all(t.bijective for t in q.transforms)
+
+
+def _varies(part: Tensor | nn.Module | None) -> bool:
+    """Whether a part of a map carries a gradient, as far as one can tell."""
+    return part.requires_grad if isinstance(part, Tensor) else part is not None
 
 
 def _divergence(q: Distribution, p: Distribution) -> Divergence:

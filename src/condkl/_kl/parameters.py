@@ -14,8 +14,10 @@ from torch.distributions import (
     ContinuousBernoulli,
     Distribution,
     Geometric,
+    LowRankMultivariateNormal,
     NegativeBinomial,
 )
+from torch.distributions.lowrank_multivariate_normal import _batch_capacitance_tril
 from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
 from torch.distributions.transforms import Transform, _InverseTransform
 from torch.distributions.utils import probs_to_logits
@@ -32,20 +34,19 @@ def known(condition: Tensor, otherwise: bool = False) -> bool:
         return otherwise
 
 
-def _parts(x: Any) -> Iterator[Tensor | nn.Module]:
-    """All tensors and modules that a distribution or a transform holds."""
+def parts(x: Any) -> Iterator[Tensor | nn.Module]:
+    """All tensors and modules that a distribution or a transform holds, or a list of them."""
     if isinstance(x, Tensor | nn.Module):
         yield x
     elif isinstance(x, Distribution | Transform | list):
-        parts = enumerate(x) if isinstance(x, list) else vars(x).items()
-        for name, part in parts:
+        for name, part in enumerate(x) if isinstance(x, list) else vars(x).items():
             if name != "_inv" or isinstance(x, _InverseTransform):  # maps hold their inverses, and these them
-                yield from _parts(part)
+                yield from parts(part)
 
 
 def tensor_of(*distributions: Distribution) -> Tensor:
     """An empty tensor with the device and the joint floating dtype of what the distributions hold."""
-    found = [part for d in distributions for part in _parts(d)]
+    found = [part for d in distributions for part in parts(d)]
     tensors = [t for part in found for t in ([part] if isinstance(part, Tensor) else part.parameters())]
     floats = {t.dtype for t in tensors if t.is_floating_point()} or {torch.get_default_dtype()}
     return torch.empty(0, dtype=reduce(torch.promote_types, floats), device=tensors[0].device if tensors else None)
@@ -62,7 +63,7 @@ def cast(d: Any, dtype: torch.dtype = torch.float64) -> Any:
     Where torch keeps probabilities or logits the copy has only logits, without the floor that torch puts under the
     logarithm of 0.
     """
-    return d if any(isinstance(part, nn.Module) for part in _parts(d)) else _cast(d, dtype)
+    return d if any(isinstance(part, nn.Module) for part in parts(d)) else _cast(d, dtype)
 
 
 def _cast(x: Any, dtype: torch.dtype) -> Any:
@@ -79,6 +80,10 @@ def _cast(x: Any, dtype: torch.dtype) -> Any:
         copied._cached_x_y = None, None
         return copied
     copied._validate_args = False
+    if isinstance(x, LowRankMultivariateNormal):  # what torch has derived in the old precision
+        copied._capacitance_tril = _batch_capacitance_tril(
+            copied._unbroadcasted_cov_factor, copied._unbroadcasted_cov_diag
+        )
     if isinstance(x, (Categorical, *_BINARY)):
         copied.__dict__.pop("probs", None)
         copied.logits = copied._param = _exact_logits(x).to(dtype)
