@@ -1,5 +1,7 @@
 """How much there is to read, and how it reads."""
 
+from datetime import date
+
 import pytest
 import yaml
 from visible import BOOK, markdown, sentences, visible
@@ -39,10 +41,10 @@ def test_the_front_page_is_short_and_in_short_sentences():
 def test_the_front_page_cites_what_the_citation_file_says():
     cited = yaml.safe_load((BOOK.parent / "CITATION.cff").read_text("utf-8"))
     shown = markdown("index.md")
-    released = f"{int(cited['date-released'][8:])} November {cited['date-released'][:4]}"
+    day = date.fromisoformat(cited["date-released"])
     assert f"title  = {{{cited['title']}}}" in shown
     assert f"author = {{{{{cited['authors'][0]['name']}}}}}" in shown
-    assert f"note   = {{Version {cited['version']}, {released}}}" in shown
+    assert f"note   = {{Version {cited['version']}, {day.day} {day:%B %Y}}}" in shown
 
 
 def test_the_mathematics_is_short():
