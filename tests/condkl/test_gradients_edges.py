@@ -93,6 +93,20 @@ def test_the_gradient_is_finite_and_right_wherever_the_kl_is_finite(kind, dtype,
     assert bool(step.theta.isfinite().all() & step.phi.isfinite().all())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_where_p_lacks_what_q_has_is_finite_and_rises_towards_it(kind):
+    phi, p_u = tensor([[0.1, 0.4], [0.2, 0.5]]), tensor([[0.3, 0.1], [0.0, -INF]])
+    problem = KLProblem(
+        lambda theta: D.Categorical(logits=theta),
+        lambda phi: lambda v: KINDS[kind](phi.reshape(2, 2)[v]),
+        D.Categorical(tensor([0.5, 0.5])),
+        lambda v: KINDS[kind](p_u[v]),
+    )
+    got = full_gradient(problem, tensor([0.3, -0.2]), phi.flatten())
+    assert bool(got.theta.isfinite().all() & got.phi.isfinite().all())
+    assert min(got.theta[1], got.phi[3]) > 100
+
+
 def test_a_table_with_one_value_has_no_gradient():
     problem = KLProblem(
         lambda theta: D.Categorical(logits=theta),
@@ -260,11 +274,15 @@ def test_draws_that_torch_cannot_differentiate_one_by_one_are_refused_and_not_lo
         def rsample(self, sample_shape=torch.Size()):  # noqa: B008
             return super().rsample(sample_shape) + D.Beta(self.scale, self.scale).rsample(sample_shape)
 
-    refused = pytest.raises(ValueError, match=r"^problem.q_v: expected draws that torch can differentiate.*score_fun")
-    with refused:
+    def refused(name):
+        message = rf"^problem.q_v: expected draws that torch can differentiate.*got {name} .*score_function"
+        return pytest.raises(ValueError, match=message)
+
+    with refused("Half"):
         pathwise(square_problem(lambda x: Half(x[0], x[0])), tensor([3.0]), torch.ones(1), 10, seeded(0))
     wishart = square_problem(lambda x: D.Wishart(x[0], torch.eye(2).double()))
-    with pytest.warns(UserWarning, match="Singular"), refused:  # torch's own draw changes what it has to remember
+    # torch's own draw changes what it has to remember
+    with pytest.warns(UserWarning, match="Singular"), refused("Wishart"):
         pathwise(wishart, tensor([3.0]), torch.ones(1), 10, seeded(0))
 
 
@@ -315,7 +333,7 @@ def test_a_problem_that_gives_no_distribution_is_refused(call):
 def test_a_problem_of_distributions_in_place_of_functions_is_refused():
     good = vars(gaussian_problem())
     for name, wrong in (("q_v", good["p_v"]), ("q_u_given_v", 1), ("p_u_given_v", good["p_v"]), ("p_v", good["q_v"])):
-        with pytest.raises(TypeError, match=rf"^problem.{name}: expected a"):
+        with pytest.raises(TypeError, match=rf"^problem.{name}: expected a.*got {type(wrong).__name__}"):
             KLProblem(**good | {name: wrong})
 
 
