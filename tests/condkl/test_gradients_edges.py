@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -15,8 +16,11 @@ from torch import distributions as D  # noqa: N812
 from condkl._derivatives import differentiable_draw
 from condkl.dynamics import fisher, natural_gradient
 from condkl.gradients import (
+    BiasTest,
     Estimate,
+    Field,
     KLProblem,
+    TermGradients,
     bias_t_test,
     full_gradient,
     interpolated_gradient,
@@ -335,6 +339,14 @@ def test_a_problem_of_distributions_in_place_of_functions_is_refused():
     for name, wrong in (("q_v", good["p_v"]), ("q_u_given_v", 1), ("p_u_given_v", good["p_v"]), ("p_v", good["q_v"])):
         with pytest.raises(TypeError, match=rf"^problem.{name}: expected a.*got {type(wrong).__name__}"):
             KLProblem(**good | {name: wrong})
+
+
+def test_a_problem_and_what_was_found_cannot_be_changed_after_their_checks():
+    x = torch.ones(2, 2)
+    for one in (gaussian_problem(), Estimate(x), Field(x, x), TermGradients(x, x, x), BiasTest(x, 1.0)):
+        for name in vars(one):
+            with pytest.raises(FrozenInstanceError):
+                setattr(one, name, None)
 
 
 @pytest.mark.parametrize("generator", [None, 0, np.random.default_rng(0)])
