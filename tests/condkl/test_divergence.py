@@ -195,6 +195,14 @@ def test_one_hot_and_binary_variables_count_as_tables(kind):
     np.testing.assert_allclose(got, sums_by_hand(*tables), rtol=1e-12)
 
 
+def test_a_batch_of_one_hot_vectors_is_a_batch_of_tables():
+    q, p, at = tensor([[0.7, 0.3], [0.2, 0.8], [0.5, 0.5]]), tensor([0.4, 0.6]), tensor([0.0, 1.0])
+    zero = lambda v: Normal(torch.zeros(v.shape[:2]).double(), 1.0)  # noqa: E731
+    hot = kl_chain((OneHotCategorical(q), lambda v: Normal(at[v.argmax(-1)], 1.0)), (OneHotCategorical(p), zero))
+    table = kl_chain((Categorical(q), lambda v: Normal(at[v], 1.0)), (Categorical(p), zero))
+    torch.testing.assert_close(hot.terms, table.terms, rtol=1e-13, atol=0)
+
+
 def test_binomials_with_different_counts_are_enumerated():
     def table(n, p):
         return [stats.binom.pmf(k, n, p) for k in range(5)]
@@ -442,6 +450,16 @@ def test_discrete_draws_without_end_are_summed():
     np.testing.assert_allclose(
         chain.terms, [3.5 * math.log(3.5 / 2) - 1.5, 0.045 * (3.5 + 3.5**2)], rtol=1e-12
     )  # fmt: skip
+
+
+def test_an_independent_over_no_dimension_is_what_it_holds():
+    q, p = Poisson(tensor(3.5)), Poisson(tensor(2.0))
+    chains = [
+        kl_chain((wrap(q), lambda v: Normal(0.3 * v, 1.0)), (wrap(p), lambda v: Normal(0.0 * v, 1.0)))
+        for wrap in (lambda d: d, lambda d: Independent(d, 0))
+    ]
+    assert chains[0].method == chains[1].method
+    assert torch.equal(chains[0].terms, chains[1].terms)
 
 
 def test_events_of_bits_are_enumerated():

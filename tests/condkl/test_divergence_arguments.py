@@ -179,6 +179,41 @@ def test_sobol_points_beat_plain_samples():
     assert sampled(torch.Generator().manual_seed(4), 8192, "sobol").standard_error < plain.standard_error / 3
 
 
+def test_more_numbers_than_the_sequence_has_are_drawn_plainly():
+    v = Independent(Normal(torch.zeros(21_202), 1.0), 1)
+    chain = kl_chain((v, lambda v: Normal(v.mean(-1), 1.0)), (v, lambda v: Normal(0 * v[:, 0], 1.0)), "sobol", 64)
+    assert "through the draws" in chain.method[0]
+
+
+class Shift(Transform):
+    """Moves the second number by what a network in float32 makes of the first."""
+
+    domain = codomain = constraints.real_vector
+    bijective = True
+
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(1, 1)
+
+    def _call(self, x):
+        return torch.cat([x[..., :1], x[..., 1:] + self.net(x[..., :1])], -1)
+
+    def _inverse(self, y):
+        return torch.cat([y[..., :1], y[..., 1:] - self.net(y[..., :1])], -1)
+
+    def log_abs_det_jacobian(self, x, y):
+        return torch.zeros_like(x[..., 0])
+
+
+def test_a_map_made_of_a_network_keeps_the_dtype_of_its_weights():
+    torch.manual_seed(0)
+    base, shift = Independent(Normal(torch.zeros(2), 1.0), 1), Shift()
+    flow = TransformedDistribution(base, [shift])
+    chain = kl_chain((flow,), (base,), samples=5000, generator=torch.Generator().manual_seed(8))
+    want = (shift.net.weight.item() ** 2 + shift.net.bias.item() ** 2) / 2
+    assert abs(chain.total.item() - want) < Z * chain.standard_error
+
+
 def test_samples_with_heavy_tails_warn():
     q, p = Undeclared(number(2.0)), STANDARD  # their KL is infinite, as E u² is
     with pytest.warns(UserWarning, match=r"heavy tail \(Pareto index .*can be trusted"):

@@ -20,6 +20,7 @@ from torch.distributions import (
     MultivariateNormal,
     Normal,
     Poisson,
+    StudentT,
     kl_divergence,
 )
 from torch.func import grad, vmap
@@ -163,6 +164,15 @@ def test_a_finite_u_without_a_closed_form_is_summed():
     np.testing.assert_allclose(found.detach(), want, rtol=1e-12)
     (got,) = torch.autograd.grad(found.sum(), rate)
     np.testing.assert_allclose(got, [0.5 * (1 - 0.6 / r) for r in rate.tolist()], rtol=1e-12)
+
+
+def test_a_model_that_ignores_v_broadcasts_where_the_kl_is_an_integral():
+    def student(v):
+        return StudentT(5.0, v)
+
+    v, one = tensor([0.1, -0.5, 2.0]), Normal(tensor(0.0), 1.0)
+    found = conditional_kl(student, lambda v: one, v)
+    assert torch.equal(found, conditional_kl(student, lambda v: one.expand(v.shape), v))
 
 
 def test_it_can_be_mapped_and_differentiated_over_images():
