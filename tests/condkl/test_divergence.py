@@ -24,7 +24,7 @@ from torch.distributions import (
     Uniform,
 )
 
-from condkl.divergence import kl_chain
+from condkl.divergence import conditional_kl_at, kl_chain
 
 Z = 4.5  # standard errors allowed; the seeds are fixed
 METHODS = ("exact", "quadrature", "monte_carlo")
@@ -433,6 +433,18 @@ def test_half_precision_is_not_blamed_on_the_nodes(dtype, recwarn):
     assert chain.terms.dtype == torch.float32
     np.testing.assert_allclose(chain.terms, want[:2], rtol=20 * torch.finfo(dtype).eps)
     assert not [w for w in recwarn if "nodes" in str(w.message)]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "want"), [(torch.float16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)]
+)
+def test_results_have_the_dtype_of_the_distributions_and_at_least_float32(dtype, want):
+    v = torch.zeros(2, dtype=dtype)
+    q = Categorical(logits=v), lambda v: StudentT(5.0, v.to(dtype))
+    p = Categorical(logits=v), lambda v: Normal(v.to(dtype), 2.0)
+    for chain in (kl_chain(q, p), kl_chain(q, p, "monte_carlo", 10, generator=seeded(14))):
+        assert chain.terms.dtype == chain.standard_error.dtype == want
+    assert conditional_kl_at(q[1], p[1], v).dtype == want
 
 
 @pytest.mark.parametrize("nodes", [1, 5, 64])

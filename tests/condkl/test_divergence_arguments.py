@@ -252,6 +252,13 @@ def test_a_term_that_is_no_number_is_refused():
         kl_chain((EVEN, broken), (EVEN, lambda v: Normal(0.0 * v, 1.0)))
 
 
+class Called(Normal):
+    """Can be called, as Pyro's distributions can."""
+
+    def __call__(self):
+        return self.sample()
+
+
 BATCHED = Normal(torch.zeros(2), 1.0)
 PLANE = MultivariateNormal(torch.zeros(2), torch.eye(2))
 TWO, THREE = (EVEN, table(2)), (EVEN, table(3))
@@ -269,6 +276,9 @@ REFUSED = {
     "fewer blocks": ((NARROW, (STANDARD,)), {}, ValueError, "p: expected 2 blocks as in q, got 1"),
     "q(v) a function": (((wide, wide), WIDE), {}, TypeError, r"q\[0\]: expected a torch distribution, got function"),
     "q(u|v) no function": (((STANDARD, STANDARD), WIDE), {}, TypeError, r"q\[1\]: expected a function.*got Normal"),
+    "q(u|v) can be called": (
+        ((STANDARD, Called(0.0, 1.0)), WIDE), {}, TypeError, r"q\[1\]: expected a function.*got Called",
+    ),
     "p(u|v) no function": ((NARROW, (STANDARD, 3)), {}, TypeError, r"p\[1\]: expected a function.*got int"),
     "tensor": ((NARROW, (STANDARD, lambda v: v)), {}, TypeError, r"p\[1\]: expected it to.*got Tensor"),
     "no batch": (((STANDARD, lambda v: STANDARD), WIDE), {}, ValueError, r"q\[1\]: .*batch shape \(32,\).*expand"),

@@ -329,14 +329,22 @@ def test_a_problem_that_gives_no_distribution_is_refused(call):
         CALLS[call](KLProblem(lambda theta: theta, *rest), THETA, PHI)
     with pytest.raises(ValueError, match=r"^problem.q_v: expected a distribution with batch shape \(\), got \(2,\)"):
         CALLS[call](KLProblem(lambda theta: D.Normal(theta, 1.0), *rest), THETA, PHI)
-    for wrong in (D.Normal(0.0, 1.0), 5):
+    for wrong in (D.Normal(0.0, 1.0), 5, Called(0.0, 1.0)):
         with pytest.raises(TypeError, match=r"^problem.q_u_given_v: expected it to return a function of v"):
             CALLS[call](KLProblem(good.q_v, lambda phi: wrong, *rest[1:]), THETA, PHI)  # noqa: B023
 
 
+class Called(D.Normal):
+    """Can be called, as Pyro's distributions can."""
+
+    def __call__(self):
+        return self.sample()
+
+
 def test_a_problem_of_distributions_in_place_of_functions_is_refused():
-    good = vars(gaussian_problem())
-    for name, wrong in (("q_v", good["p_v"]), ("q_u_given_v", 1), ("p_u_given_v", good["p_v"]), ("p_v", good["q_v"])):
+    good, called = vars(gaussian_problem()), Called(0.0, 1.0)
+    functions = [(name, wrong) for name in ("q_v", "q_u_given_v", "p_u_given_v") for wrong in (good["p_v"], 1, called)]
+    for name, wrong in (*functions, ("p_v", good["q_v"])):
         with pytest.raises(TypeError, match=rf"^problem.{name}: expected a.*got {type(wrong).__name__}"):
             KLProblem(**good | {name: wrong})
 
