@@ -286,6 +286,7 @@ def test_a_narrower_uniform_prior_gives_infinity():
     q, p = Uniform(tensor(0.0), tensor(2.0)), Uniform(tensor(0.0), tensor(1.0))
     same = lambda v: Normal(v, 1.0)  # noqa: E731
     assert kl_chain((q, same), (p, same)).total == math.inf
+    assert kl_chain((q,), (p,)).method == ("p does not cover q",)
     narrow = lambda v: Uniform(v - 0.5, v + 0.5)  # noqa: E731
     assert kl_chain((q, lambda v: Uniform(v - 1, v + 1)), (q, narrow)).conditional == math.inf
     assert kl_chain((q, lambda v: StudentT(5.0, v)), (q, narrow)).conditional == math.inf

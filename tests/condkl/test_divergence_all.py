@@ -350,6 +350,14 @@ def test_a_kl_does_not_depend_on_the_unit(unit):
     assert kl(unit) == pytest.approx(kl(1.0), rel=1e-9)
 
 
+def test_a_map_in_float32_is_computed_in_float64():
+    """A logarithm of its slope in float32 would be 1e-8 off."""
+    loc, scale = torch.tensor(0.3), torch.tensor([0.7, 1.3, 2.9, 0.11])
+    q = TransformedDistribution(Normal(torch.zeros(4), 1.0), [transforms.AffineTransform(loc, scale)])
+    for one, other in ((q, Normal(loc, scale)), (Normal(loc, scale), q)):
+        assert as_v(one, other).total.max() < 1e-12
+
+
 def test_a_batch_of_too_many_integrals_is_sampled():
     q, p = StudentT(double(5.0)).expand((2049,)), Normal(double(0.0), 1.0).expand((2049,))
     assert kl_chain((q,), (p,), "monte_carlo", 2).method[0].startswith("log ratio of samples")

@@ -238,6 +238,9 @@ def test_draws_that_underflow_warn():
     small = LogNormal(-90.0, 20.0)
     with pytest.warns(UserWarning, match=r"draws of q\[0\] \(LogNormal\) are 0 in float32.*Use float64"):
         kl_chain((small, lambda v: Normal(v, 1.0)), (small, lambda v: Normal(2 * v, 1.0)), "sobol", 64)
+    both = Independent(small.expand((2,)), 1)
+    with pytest.warns(UserWarning, match=r"draws of q\[0\] \(Independent\) are 0 in float32.*Use float64"):
+        kl_chain((both, lambda v: Normal(v[:, 0], 1.0)), (both, lambda v: Normal(2 * v[:, 0], 1.0)), "sobol", 64)
 
 
 def test_an_integral_that_cannot_be_resolved_warns():
