@@ -174,6 +174,11 @@ def test_the_standard_error_is_as_large_as_the_error_over_repeated_seeds(case):
     assert abs(z.std() - spread) < Z * spread / math.sqrt(2 * len(z))
 
 
+def test_samples_in_equal_groups_of_a_power_of_2_are_counted():
+    chain = sampled(torch.Generator().manual_seed(4), 1000, "sobol")
+    assert chain.method[0] == "closed form; mean over 64 times 8 Sobol points, gradient through the points"
+
+
 def test_sobol_points_beat_plain_samples():
     plain = sampled(torch.Generator().manual_seed(4), 8192)
     assert sampled(torch.Generator().manual_seed(4), 8192, "sobol").standard_error < plain.standard_error / 3
@@ -312,6 +317,10 @@ REFUSED = {
     "no tolerance": ((NARROW, WIDE), {"tolerance": 0.0}, ValueError, "tolerance: expected a number above 0, got 0.0"),
     "exact normal": ((NARROW, WIDE), {"method": "exact"}, ValueError, r"'exact' needs a q\[0\] of few.*got Normal"),
     "table quadrature": ((TWO, TWO), {"method": "quadrature"}, ValueError, r"needs a Gaussian q\[0\].*got Categorical"),
+    "half-normal quadrature": (
+        ((HalfNormal(1.0), wide), (HalfNormal(1.0), wide)), {"method": "quadrature"}, ValueError,
+        r"needs a Gaussian q\[0\].*got HalfNormal",
+    ),
     "table Sobol": ((TWO, TWO), {"method": "sobol"}, ValueError, r"'sobol' needs a q\[0\] that is drawn.*'monte_"),
     "no closed form": (
         NO_FORM, {"method": "quadrature"}, ValueError, "'quadrature' is out of reach: the KL of Undeclared from Normal",
