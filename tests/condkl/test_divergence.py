@@ -487,6 +487,7 @@ def test_events_of_bits_are_enumerated():
 
 
 def test_the_method_says_what_was_done():
+    assert linear_chain(**LINEAR).method == ("closed form; mean over 32 Gauss-Hermite nodes", "closed form")
     gamma, beta = Gamma(tensor(2.0), tensor(1.0)), lambda v: Beta(1 + v, 2.0)
     chain = kl_chain(
         (Categorical(tensor([0.5, 0.5])), lambda v: gamma.expand(v.shape), lambda v, u: beta(u)),

@@ -317,6 +317,10 @@ REFUSED = {
     "no tolerance": ((NARROW, WIDE), {"tolerance": 0.0}, ValueError, "tolerance: expected a number above 0, got 0.0"),
     "exact normal": ((NARROW, WIDE), {"method": "exact"}, ValueError, r"'exact' needs a q\[0\] of few.*got Normal"),
     "table quadrature": ((TWO, TWO), {"method": "quadrature"}, ValueError, r"needs a Gaussian q\[0\].*got Categorical"),
+    "quadrature in four dimensions": (
+        [(MultivariateNormal(torch.zeros(4), torch.eye(4)), lambda v: Normal(v[:, 0], 1.0))] * 2,
+        {"method": "quadrature"}, ValueError, r"at most three dimensions, got MultivariateNormal with event shape \(4",
+    ),
     "half-normal quadrature": (
         ((HalfNormal(1.0), wide), (HalfNormal(1.0), wide)), {"method": "quadrature"}, ValueError,
         r"needs a Gaussian q\[0\].*got HalfNormal",
