@@ -1,6 +1,7 @@
 """`kl_chain` against sums by hand, closed forms of joint Gaussians, quadrature and its own standard error."""
 
 import math
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -126,6 +127,13 @@ def test_results_are_scalars_and_only_samples_have_an_error(method):
     parts = (chain.marginal, chain.conditional, chain.total, chain.standard_error)
     assert [part.shape for part in parts] == [()] * 4
     assert (chain.standard_error > 0) == (method == "monte_carlo")
+
+
+def test_what_was_found_cannot_be_changed():
+    chain, _ = compute("exact")
+    for name in vars(chain):
+        with pytest.raises(FrozenInstanceError):
+            setattr(chain, name, None)
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 10**6))
