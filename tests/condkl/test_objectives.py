@@ -61,6 +61,13 @@ def test_values_are_those_of_the_full_gradient_to_the_last_bit(name, latents, de
         assert torch.equal(getattr(terms, term), getattr(plain, term))
 
 
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_noise_that_is_not_given_comes_from_the_generator(name):
+    model, x, _ = make()
+    one, two = (torch.Generator().manual_seed(4) for _ in range(2))
+    assert torch.equal(OBJECTIVES[name](model, x, one).elbo, model(x, noise=model.noise(x, two)).elbo)
+
+
 @every_case
 def test_each_parameter_follows_what_the_objective_says(name, latents, decoder, weight):
     """With several layers each ancestor meets a conditional KL with weight λ, and not λ to the number of hops."""
