@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from torch.distributions import (
     Uniform,
 )
 
-from condkl.divergence import kl_chain
+from condkl.divergence import conditional_kl_at, kl_chain
 
 Z = 4.5  # standard errors allowed; the seeds are fixed
 METHODS = ("exact", "quadrature", "monte_carlo")
@@ -129,6 +130,13 @@ def test_results_are_scalars_and_only_samples_have_an_error(method):
     assert (chain.standard_error > 0) == (method == "monte_carlo")
 
 
+def test_what_was_found_cannot_be_changed():
+    chain, _ = compute("exact")
+    for name in vars(chain):
+        with pytest.raises(FrozenInstanceError):
+            setattr(chain, name, None)
+
+
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 10**6))
 def test_enumeration_agrees_with_loops_on_any_tables(k, n, seed):
     draw = np.random.default_rng(seed).dirichlet
@@ -194,6 +202,14 @@ def test_one_hot_and_binary_variables_count_as_tables(kind):
     chain = kl_chain((wrap(tables[0]), at(tables[1])), (wrap(tables[2]), at(tables[3])), method="exact")
     got = [chain.marginal.item(), chain.conditional.item(), chain.total.item()]
     np.testing.assert_allclose(got, sums_by_hand(*tables), rtol=1e-12)
+
+
+def test_a_batch_of_one_hot_vectors_is_a_batch_of_tables():
+    q, p, at = tensor([[0.7, 0.3], [0.2, 0.8], [0.5, 0.5]]), tensor([0.4, 0.6]), tensor([0.0, 1.0])
+    zero = lambda v: Normal(torch.zeros(v.shape[:2]).double(), 1.0)  # noqa: E731
+    hot = kl_chain((OneHotCategorical(q), lambda v: Normal(at[v.argmax(-1)], 1.0)), (OneHotCategorical(p), zero))
+    table = kl_chain((Categorical(q), lambda v: Normal(at[v], 1.0)), (Categorical(p), zero))
+    torch.testing.assert_close(hot.terms, table.terms, rtol=1e-13, atol=0)
 
 
 def test_binomials_with_different_counts_are_enumerated():
@@ -279,6 +295,7 @@ def test_a_narrower_uniform_prior_gives_infinity():
     q, p = Uniform(tensor(0.0), tensor(2.0)), Uniform(tensor(0.0), tensor(1.0))
     same = lambda v: Normal(v, 1.0)  # noqa: E731
     assert kl_chain((q, same), (p, same)).total == math.inf
+    assert kl_chain((q,), (p,)).method == ("p does not cover q",)
     narrow = lambda v: Uniform(v - 0.5, v + 0.5)  # noqa: E731
     assert kl_chain((q, lambda v: Uniform(v - 1, v + 1)), (q, narrow)).conditional == math.inf
     assert kl_chain((q, lambda v: StudentT(5.0, v)), (q, narrow)).conditional == math.inf
@@ -431,6 +448,18 @@ def test_half_precision_is_not_blamed_on_the_nodes(dtype, method, recwarn):
     assert not [w for w in recwarn if "nodes" in str(w.message)]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "want"), [(torch.float16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)]
+)
+def test_results_have_the_dtype_of_the_distributions_and_at_least_float32(dtype, want):
+    v = torch.zeros(2, dtype=dtype)
+    q = Categorical(logits=v), lambda v: StudentT(5.0, v.to(dtype))
+    p = Categorical(logits=v), lambda v: Normal(v.to(dtype), 2.0)
+    for chain in (kl_chain(q, p), kl_chain(q, p, "monte_carlo", 10, generator=seeded(14))):
+        assert chain.terms.dtype == chain.standard_error.dtype == want
+    assert conditional_kl_at(q[1], p[1], v).dtype == want
+
+
 @pytest.mark.parametrize("nodes", [1, 5, 64])
 def test_a_linear_chain_does_not_depend_on_the_nodes(nodes):
     chain = linear_chain(**LINEAR, nodes=nodes)
@@ -448,6 +477,16 @@ def test_discrete_draws_without_end_are_summed():
     )  # fmt: skip
 
 
+def test_an_independent_over_no_dimension_is_what_it_holds():
+    q, p = Poisson(tensor(3.5)), Poisson(tensor(2.0))
+    chains = [
+        kl_chain((wrap(q), lambda v: Normal(0.3 * v, 1.0)), (wrap(p), lambda v: Normal(0.0 * v, 1.0)))
+        for wrap in (lambda d: d, lambda d: Independent(d, 0))
+    ]
+    assert chains[0].method == chains[1].method
+    assert torch.equal(chains[0].terms, chains[1].terms)
+
+
 def test_events_of_bits_are_enumerated():
     q, p = tensor([0.1, 0.2, 0.7]), tensor([0.5, 0.4, 0.6])
     chain = kl_chain(
@@ -460,6 +499,7 @@ def test_events_of_bits_are_enumerated():
 
 
 def test_the_method_says_what_was_done():
+    assert linear_chain(**LINEAR).method == ("closed form; mean over 32 Gauss-Hermite nodes", "closed form")
     gamma, beta = Gamma(tensor(2.0), tensor(1.0)), lambda v: Beta(1 + v, 2.0)
     chain = kl_chain(
         (Categorical(tensor([0.5, 0.5])), lambda v: gamma.expand(v.shape), lambda v, u: beta(u)),

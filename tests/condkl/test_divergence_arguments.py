@@ -174,9 +174,49 @@ def test_the_standard_error_is_as_large_as_the_error_over_repeated_seeds(case):
     assert abs(z.std() - spread) < Z * spread / math.sqrt(2 * len(z))
 
 
+def test_samples_in_equal_groups_of_a_power_of_2_are_counted():
+    chain = sampled(torch.Generator().manual_seed(4), 1000, "sobol")
+    assert chain.method[0] == "closed form; mean over 64 times 8 Sobol points, gradient through the points"
+
+
 def test_sobol_points_beat_plain_samples():
     plain = sampled(torch.Generator().manual_seed(4), 8192)
     assert sampled(torch.Generator().manual_seed(4), 8192, "sobol").standard_error < plain.standard_error / 3
+
+
+def test_more_numbers_than_the_sequence_has_are_drawn_plainly():
+    v = Independent(Normal(torch.zeros(21_202), 1.0), 1)
+    chain = kl_chain((v, lambda v: Normal(v.mean(-1), 1.0)), (v, lambda v: Normal(0 * v[:, 0], 1.0)), "sobol", 64)
+    assert "through the draws" in chain.method[0]
+
+
+class Shift(Transform):
+    """Moves the second number by what a network in float32 makes of the first."""
+
+    domain = codomain = constraints.real_vector
+    bijective = True
+
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(1, 1)
+
+    def _call(self, x):
+        return torch.cat([x[..., :1], x[..., 1:] + self.net(x[..., :1])], -1)
+
+    def _inverse(self, y):
+        return torch.cat([y[..., :1], y[..., 1:] - self.net(y[..., :1])], -1)
+
+    def log_abs_det_jacobian(self, x, y):
+        return torch.zeros_like(x[..., 0])
+
+
+def test_a_map_made_of_a_network_keeps_the_dtype_of_its_weights():
+    torch.manual_seed(0)
+    base, shift = Independent(Normal(torch.zeros(2), 1.0), 1), Shift()
+    flow = TransformedDistribution(base, [shift])
+    chain = kl_chain((flow,), (base,), samples=5000, generator=torch.Generator().manual_seed(8))
+    want = (shift.net.weight.item() ** 2 + shift.net.bias.item() ** 2) / 2
+    assert abs(chain.total.item() - want) < Z * chain.standard_error
 
 
 def test_samples_with_heavy_tails_warn():
@@ -203,6 +243,9 @@ def test_draws_that_underflow_warn():
     small = LogNormal(-90.0, 20.0)
     with pytest.warns(UserWarning, match=r"draws of q\[0\] \(LogNormal\) are 0 in float32.*Use float64"):
         kl_chain((small, lambda v: Normal(v, 1.0)), (small, lambda v: Normal(2 * v, 1.0)), "sobol", 64)
+    both = Independent(small.expand((2,)), 1)
+    with pytest.warns(UserWarning, match=r"draws of q\[0\] \(Independent\) are 0 in float32.*Use float64"):
+        kl_chain((both, lambda v: Normal(v[:, 0], 1.0)), (both, lambda v: Normal(2 * v[:, 0], 1.0)), "sobol", 64)
 
 
 def test_an_integral_that_cannot_be_resolved_warns():
@@ -215,6 +258,13 @@ def test_a_term_that_is_no_number_is_refused():
     broken = lambda v: Normal(v * math.nan, 1.0, validate_args=False)  # noqa: E731
     with pytest.raises(ValueError, match="a term is no number"):
         kl_chain((EVEN, broken), (EVEN, lambda v: Normal(0.0 * v, 1.0)))
+
+
+class Called(Normal):
+    """Can be called, as Pyro's distributions can."""
+
+    def __call__(self):
+        return self.sample()
 
 
 BATCHED = Normal(torch.zeros(2), 1.0)
@@ -234,6 +284,9 @@ REFUSED = {
     "fewer blocks": ((NARROW, (STANDARD,)), {}, ValueError, "p: expected 2 blocks as in q, got 1"),
     "q(v) a function": (((wide, wide), WIDE), {}, TypeError, r"q\[0\]: expected a torch distribution, got function"),
     "q(u|v) no function": (((STANDARD, STANDARD), WIDE), {}, TypeError, r"q\[1\]: expected a function.*got Normal"),
+    "q(u|v) can be called": (
+        ((STANDARD, Called(0.0, 1.0)), WIDE), {}, TypeError, r"q\[1\]: expected a function.*got Called",
+    ),
     "p(u|v) no function": ((NARROW, (STANDARD, 3)), {}, TypeError, r"p\[1\]: expected a function.*got int"),
     "tensor": ((NARROW, (STANDARD, lambda v: v)), {}, TypeError, r"p\[1\]: expected it to.*got Tensor"),
     "no batch": (((STANDARD, lambda v: STANDARD), WIDE), {}, ValueError, r"q\[1\]: .*batch shape \(32,\).*expand"),
@@ -264,6 +317,14 @@ REFUSED = {
     "no tolerance": ((NARROW, WIDE), {"tolerance": 0.0}, ValueError, "tolerance: expected a number above 0, got 0.0"),
     "exact normal": ((NARROW, WIDE), {"method": "exact"}, ValueError, r"'exact' needs a q\[0\] of few.*got Normal"),
     "table quadrature": ((TWO, TWO), {"method": "quadrature"}, ValueError, r"needs a Gaussian q\[0\].*got Categorical"),
+    "quadrature in four dimensions": (
+        [(MultivariateNormal(torch.zeros(4), torch.eye(4)), lambda v: Normal(v[:, 0], 1.0))] * 2,
+        {"method": "quadrature"}, ValueError, r"at most three dimensions, got MultivariateNormal with event shape \(4",
+    ),
+    "half-normal quadrature": (
+        ((HalfNormal(1.0), wide), (HalfNormal(1.0), wide)), {"method": "quadrature"}, ValueError,
+        r"needs a Gaussian q\[0\].*got HalfNormal",
+    ),
     "table Sobol": ((TWO, TWO), {"method": "sobol"}, ValueError, r"'sobol' needs a q\[0\] that is drawn.*'monte_"),
     "no closed form": (
         NO_FORM, {"method": "quadrature"}, ValueError, "'quadrature' is out of reach: the KL of Undeclared from Normal",

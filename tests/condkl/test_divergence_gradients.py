@@ -310,13 +310,17 @@ def of_table(x):
     return kl_chain((Categorical(logits=torch.stack([x, 0 * x])), about_table), (EVEN, unit_table)).terms
 
 
+def of_gamma(x):
+    return kl_chain((Gamma(2 + x, 1.0),), (Gamma(number(1.5), 2.0),)).terms
+
+
 def of_samples(x):
     q = Laplace(x, 1.0), lambda v: MultivariateNormal(v.unsqueeze(-1) * number([1.0, 2.0]), torch.eye(2).double())
-    return kl_chain(q, (Laplace(number(0.0), 2.0), lambda v: PLANE.expand(v.shape)), samples=128).terms
+    return kl_chain(q, (Laplace(number(0.0), 2.0), lambda v: PLANE.expand(v.shape)), samples=512).terms
 
 
 @pytest.mark.usefixtures("_no_validation")
-@pytest.mark.parametrize("f", [of_normal, of_plane, of_table])
+@pytest.mark.parametrize("f", [of_normal, of_plane, of_table, of_gamma])
 def test_vmap_and_grad_give_what_loops_give(f):
     x = number([0.3, -0.5, 2.0])
     torch.testing.assert_close(torch.func.vmap(f)(x), torch.stack([f(a) for a in x]))

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -15,8 +16,11 @@ from torch import distributions as D  # noqa: N812
 from condkl._derivatives import differentiable_draw
 from condkl.dynamics import fisher, natural_gradient
 from condkl.gradients import (
+    BiasTest,
     Estimate,
+    Field,
     KLProblem,
+    TermGradients,
     bias_t_test,
     full_gradient,
     interpolated_gradient,
@@ -91,6 +95,20 @@ def test_the_gradient_is_finite_and_right_wherever_the_kl_is_finite(kind, dtype,
         np.testing.assert_allclose(one, other, atol=100 * torch.finfo(dtype).eps, rtol=100 * torch.finfo(dtype).eps)
     step = natural_gradient(lambda *at: full_gradient(problem, *at), problem, ["theta", "phi"])(theta, phi.flatten())
     assert bool(step.theta.isfinite().all() & step.phi.isfinite().all())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_where_p_lacks_what_q_has_is_finite_and_rises_towards_it(kind):
+    phi, p_u = tensor([[0.1, 0.4], [0.2, 0.5]]), tensor([[0.3, 0.1], [0.0, -INF]])
+    problem = KLProblem(
+        lambda theta: D.Categorical(logits=theta),
+        lambda phi: lambda v: KINDS[kind](phi.reshape(2, 2)[v]),
+        D.Categorical(tensor([0.5, 0.5])),
+        lambda v: KINDS[kind](p_u[v]),
+    )
+    got = full_gradient(problem, tensor([0.3, -0.2]), phi.flatten())
+    assert bool(got.theta.isfinite().all() & got.phi.isfinite().all())
+    assert min(got.theta[1], got.phi[3]) > 100
 
 
 def test_a_table_with_one_value_has_no_gradient():
@@ -261,11 +279,15 @@ def test_draws_that_torch_cannot_differentiate_one_by_one_are_refused_and_not_lo
         def rsample(self, sample_shape=torch.Size()):  # noqa: B008
             return super().rsample(sample_shape) + D.Beta(self.scale, self.scale).rsample(sample_shape)
 
-    refused = pytest.raises(ValueError, match=r"^problem.q_v: expected draws that torch can differentiate.*score_fun")
-    with refused:
+    def refused(name):
+        message = rf"^problem.q_v: expected draws that torch can differentiate.*got {name} .*score_function"
+        return pytest.raises(ValueError, match=message)
+
+    with refused("Half"):
         pathwise(square_problem(lambda x: Half(x[0], x[0])), tensor([3.0]), torch.ones(1), 10, seeded(0))
     wishart = square_problem(lambda x: D.Wishart(x[0], torch.eye(2).double()))
-    with pytest.warns(UserWarning, match="Singular"), refused:  # torch's own draw changes what it has to remember
+    # torch's own draw changes what it has to remember
+    with pytest.warns(UserWarning, match="Singular"), refused("Wishart"):
         pathwise(wishart, tensor([3.0]), torch.ones(1), 10, seeded(0))
 
 
@@ -308,16 +330,32 @@ def test_a_problem_that_gives_no_distribution_is_refused(call):
         CALLS[call](KLProblem(lambda theta: theta, *rest), THETA, PHI)
     with pytest.raises(ValueError, match=r"^problem.q_v: expected a distribution with batch shape \(\), got \(2,\)"):
         CALLS[call](KLProblem(lambda theta: D.Normal(theta, 1.0), *rest), THETA, PHI)
-    for wrong in (D.Normal(0.0, 1.0), 5):
+    for wrong in (D.Normal(0.0, 1.0), 5, Called(0.0, 1.0)):
         with pytest.raises(TypeError, match=r"^problem.q_u_given_v: expected it to return a function of v"):
             CALLS[call](KLProblem(good.q_v, lambda phi: wrong, *rest[1:]), THETA, PHI)  # noqa: B023
 
 
+class Called(D.Normal):
+    """Can be called, as Pyro's distributions can."""
+
+    def __call__(self):
+        return self.sample()
+
+
 def test_a_problem_of_distributions_in_place_of_functions_is_refused():
-    good = vars(gaussian_problem())
-    for name, wrong in (("q_v", good["p_v"]), ("q_u_given_v", 1), ("p_u_given_v", good["p_v"]), ("p_v", good["q_v"])):
-        with pytest.raises(TypeError, match=rf"^problem.{name}: expected a"):
+    good, called = vars(gaussian_problem()), Called(0.0, 1.0)
+    functions = [(name, wrong) for name in ("q_v", "q_u_given_v", "p_u_given_v") for wrong in (good["p_v"], 1, called)]
+    for name, wrong in (*functions, ("p_v", good["q_v"])):
+        with pytest.raises(TypeError, match=rf"^problem.{name}: expected a.*got {type(wrong).__name__}"):
             KLProblem(**good | {name: wrong})
+
+
+def test_a_problem_and_what_was_found_cannot_be_changed_after_their_checks():
+    x = torch.ones(2, 2)
+    for one in (gaussian_problem(), Estimate(x), Field(x, x), TermGradients(x, x, x), BiasTest(x, 1.0)):
+        for name in vars(one):
+            with pytest.raises(FrozenInstanceError):
+                setattr(one, name, None)
 
 
 @pytest.mark.parametrize("generator", [None, 0, np.random.default_rng(0)])

@@ -266,6 +266,11 @@ def test_the_bias_rises_exactly_where_it_is_below_that_of_equal_proportions(b, s
     assert (np.sign(change) == np.sign(gap))[told].all()
 
 
+def test_chains_that_share_a_noise_and_a_weight_are_what_each_is_alone():
+    b = tensor([[1.0, 2.0], [0.5, 0.1], [3.0, 1.0]])
+    assert torch.equal(chain_noise(b, 0.7, 0.3), torch.stack([chain_noise(one, 0.7, 0.3) for one in b]))
+
+
 def test_shapes_broadcast_and_one_layer_sees_sigma2():
     got = chain_noise(torch.ones(3, 2, dtype=torch.float64), tensor([1.0, 2.0, 3.0]), torch.rand(4, 1))
     assert got.shape == (4, 3, 3)

@@ -98,6 +98,7 @@ def test_levels_that_rounding_hides_are_refused_where_each_function_ends():
             time(9.0, 0.5, least / 2)
     assert starvation_time(9.0, 0.0, 1e-14).item() == pytest.approx(starvation_law(9.0, 0.0, 1e-14).item(), rel=1e-9)
     assert starvation_law(1e-22, 1.0, 1e-21).item() == 0  # it starts below
+    assert starvation_law(2e-21, 1.0, 1e-21).item() == 0  # it starts there
 
 
 @pytest.mark.parametrize("lam", [0.0, 1.0])

@@ -4,7 +4,7 @@ The wanted gradients come from the terms as `torch.distributions` gives them, di
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass
 
 import pytest
 import torch
@@ -59,6 +59,13 @@ def test_values_are_those_of_the_full_gradient_to_the_last_bit(name, latents, de
     plain, terms = model(x, noise=noise), ALL[name](model, x, noise=noise, weight=tensor(weight))
     for term in ("R", "A", "C", "elbo"):
         assert torch.equal(getattr(terms, term), getattr(plain, term))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_noise_that_is_not_given_comes_from_the_generator(name):
+    model, x, _ = make()
+    one, two = (torch.Generator().manual_seed(4) for _ in range(2))
+    assert torch.equal(OBJECTIVES[name](model, x, one).elbo, model(x, noise=model.noise(x, two)).elbo)
 
 
 @every_case
@@ -274,6 +281,21 @@ def test_objectives_are_found_by_name_and_unknown_names_are_refused():
     assert {name: objective(name) for name in OBJECTIVES} == OBJECTIVES
     with pytest.raises(ValueError, match=r"objective: expected one of full, modified.*got 'fulll'"):
         objective("fulll")
+
+
+def test_an_objective_found_by_name_has_the_settings_that_were_studied():
+    assert objective("free_bits") == FreeBits(nats=3.0, below=True, lam=1.0)
+    assert objective("free_bits_top") == FreeBits(nats=3.0, below=False, lam=1.0)
+    assert objective("kl_balancing") == KLBalancing(alpha=0.8)
+    assert objective("kl_warm_up") == KLWarmUp(until=0.25, lam=1.0)
+    assert objective("lambda_warm_up") == LambdaSchedule(first=0.0, last=1.0, until=0.5)
+    assert objective("lambda_drop") == LambdaSchedule(first=1.0, last=0.0, until=0.5)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_objective_that_all_share_cannot_be_changed(name):
+    with pytest.raises(FrozenInstanceError):
+        OBJECTIVES[name].lam = 0.3
 
 
 @pytest.mark.parametrize("lam", [0.1, 0.75, 0.9, 1e-5])

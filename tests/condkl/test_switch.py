@@ -20,6 +20,7 @@ from torch.distributions import (
     MultivariateNormal,
     Normal,
     Poisson,
+    StudentT,
     kl_divergence,
 )
 from torch.func import grad, vmap
@@ -163,6 +164,13 @@ def test_a_finite_u_without_a_closed_form_is_summed():
     np.testing.assert_allclose(found.detach(), want, rtol=1e-12)
     (got,) = torch.autograd.grad(found.sum(), rate)
     np.testing.assert_allclose(got, [0.5 * (1 - 0.6 / r) for r in rate.tolist()], rtol=1e-12)
+
+
+def test_a_conditional_that_ignores_v_broadcasts_where_the_kl_is_an_integral():
+    v, one, other = tensor([0.1, -0.5, 2.0]), StudentT(tensor(5.0)), Normal(tensor(0.0), 1.0)
+    for q, p in ((lambda v: StudentT(5.0, v), lambda v: other), (lambda v: one, lambda v: Normal(v, 1.0))):
+        want = conditional_kl(lambda v: q(v).expand(v.shape), lambda v: p(v).expand(v.shape), v)  # noqa: B023
+        assert torch.equal(conditional_kl(q, p, v), want)
 
 
 def test_it_can_be_mapped_and_differentiated_over_images():

@@ -60,7 +60,9 @@ def test_every_labelled_equation_has_a_number_of_its_own_which_links_to_it_show(
     assert all(shown == f"({anchor[-1]})" for (_, anchor), shown in numbers.items() if re.search(r"eq-\d$", anchor))
     assert len(set(numbers.values())) == len(numbers) > 9
     links = [
-        (page, *found) for page in PAGES for found in re.findall(r'href="([^"]*#equation-[^"]+)">([^<]*)<', text(page))
+        (page, *found)
+        for page in PAGES
+        for found in re.findall(r'href="([^"]*#equation-eq-[^"]+)">([^<]*)<', text(page))
     ]
     wrong = [
         (page, link, shown) for page, link, shown in links if shown != "#" and numbers.get(resolve(page, link)) != shown

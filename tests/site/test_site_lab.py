@@ -51,7 +51,7 @@ def lab(tmp_path, monkeypatch):
 
 def test_a_chapter_in_jupyterlab_has_its_formulas_and_no_raw_role(lab, tab):
     tab.goto(lab)
-    tab.wait_for_selector(".jp-Notebook .jp-RenderedMarkdown mjx-container")
+    tab.wait_for_selector(".jp-Notebook .jp-RenderedMarkdown mjx-container", state="attached")
     tab.evaluate(LAST)
     tab.wait_for_timeout(1000)
     shown = tab.evaluate(TEXT)
