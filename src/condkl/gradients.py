@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from scipy import stats
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, Normal
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal, OneHotCategorical
 
 from condkl._checks import as_tensor, at_least_one, flat, seeded, unit_interval
 from condkl._derivatives import NotDifferentiableError, derivatives_of_each, differentiable_draw
@@ -158,7 +158,13 @@ def interpolated_gradient(problem: KLProblem, theta: Tensor, phi: Tensor, lam: f
             )
         # Not "auto", which may fall back on samples: their gradient has noise.
         method: Literal["exact", "quadrature"] = "exact" if isinstance(q_v, Categorical) else "quadrature"
-        kl = kl_chain((q_v, problem.q_u_at(phi)), (problem.p_v, problem.p_u_given_v), method, nodes=64)
+        q_u = problem.q_u_at(phi)
+        kl = kl_chain(
+            (q_v, lambda v: _low_logits(q_u(v))),
+            (problem.p_v, lambda v: _low_logits(problem.p_u_given_v(v))),
+            method,
+            nodes=64,
+        )
         # A does not depend on phi. C does on both, and theta's part of it is the one that λ weighs.
         (grad_A,) = _grad(kl.marginal, [theta], again)
         theta_C, phi_C = _grad(kl.conditional, [theta, phi], again)
@@ -327,6 +333,20 @@ def term_gradients(
     theta = model.theta()
     values = [terms.R.mean(), terms.A.mean(), terms.C.sum(-1).mean()]
     return TermGradients(*(torch.cat([g.flatten() for g in _grad(value, theta, again=False)]) for value in values))
+
+
+def _low_logits(d: Distribution) -> Distribution:
+    """The same tables with very low logits where they are -inf: no mass either, but 0 times one is 0.
+
+    The derivative of torch's KL has the factor 0 · (-inf), a NaN, where a table has a zero.
+    """
+    match d:
+        case Independent():
+            return Independent(_low_logits(d.base_dist), d.reinterpreted_batch_ndims)
+        case Bernoulli() | Categorical() | OneHotCategorical() if bool(d.logits.isinf().any()):
+            return type(d)(logits=d.logits.clamp(-1e4, 1e4))
+        case _:
+            return d
 
 
 def _grad(value: Tensor, inputs: list[Tensor] | list[torch.nn.Parameter], again: bool) -> list[Tensor]:
