@@ -336,9 +336,10 @@ def term_gradients(
 
 
 def _low_logits(d: Distribution) -> Distribution:
-    """The same tables with very low logits where they are -inf: no mass either, but 0 times one is 0.
+    """The same tables with very low logits where they are -inf.
 
-    The derivative of torch's KL has the factor 0 · (-inf), a NaN, where a table has a zero.
+    Where p has no mass and q has some, the KL is infinite and its derivative NaN. With these the field stays finite
+    there, and points away.
     """
     match d:
         case Independent():
