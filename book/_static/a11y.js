@@ -36,8 +36,8 @@ document.addEventListener("DOMContentLoaded", () => {
 const sizes = new ResizeObserver((changes) => changes.forEach((change) => fade(change.target)));
 function fade(box) {
   const left = box.scrollLeft;
-  box.classList.toggle("goes-on-left", left > 2);
-  box.classList.toggle("goes-on-right", left < box.scrollWidth - box.clientWidth - 2);
+  box.classList.toggle("goes-on-left", left > 1);
+  box.classList.toggle("goes-on-right", left < box.scrollWidth - box.clientWidth - 1);
   if (box.matches(".goes-on-left, .goes-on-right") && !box.querySelector("a[href], button, summary")) box.tabIndex = 0;
 }
 function fadeAtSides(box) {

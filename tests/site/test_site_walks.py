@@ -10,7 +10,9 @@ pytestmark = pytest.mark.site
 
 MODES = pytest.mark.parametrize("mode", ["http", "file"])
 SCROLLS = """() => {
-  const wide = [...document.querySelectorAll("article [tabindex='0']")].find((e) => e.scrollWidth > e.clientWidth + 20);
+  const wide = [...document.querySelectorAll("article [tabindex='0']")].find(
+    (e) => e.checkVisibility({ contentVisibilityAuto: true }) && e.scrollWidth > e.clientWidth + 20
+  );
   wide?.setAttribute("id", "wide");
   return Boolean(wide);
 }"""
