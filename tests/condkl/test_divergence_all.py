@@ -373,7 +373,11 @@ def test_an_infinite_kl_is_infinite_and_nothing_about_it_is_uncertain(case):
         chain = found(*INFINITE[case])
         assert chain.total == math.inf
         assert chain.standard_error == 0
-    assert at_a_draw(*INFINITE[case]) == math.inf
+    if INFINITE[case][0].event_shape:  # of a plane only samples can tell, which one draw of v has not
+        with pytest.raises(ValueError, match="is no closed form, sum or integral"):
+            at_a_draw(*INFINITE[case])
+    else:
+        assert at_a_draw(*INFINITE[case]) == math.inf
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
