@@ -1,11 +1,13 @@
 """The ``{ledger}`` directive: which check, in which chapter, stands behind each equation, and where to find them all.
 
-``{checks}`` shows those of a few statements, folded, where a chapter makes them. The table of the ledger is read from the executed notebooks, and a gap in it is a warning, so it fails the strict build. The tests that
+``{checks}`` shows those of a few statements, folded, where a chapter makes them. The table of the ledger is read from the
+executed notebooks, and a gap in it is a warning, so it fails the strict build. The tests that
 it names have pages with their highlighted source, beside those that viewcode makes of the library.
 """
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ class ChecksDirective(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return what opens, and warn about a statement that nothing checks."""
         names = [name.strip() for name in self.content if name.strip()]
-        found = {path: made_in(path) for path in notebooks(Path(self.env.srcdir))}
+        found = executed(Path(self.env.srcdir))
         made = [one for path in found for one in found[path]]
         for name in names:
             if name not in {one.eq for one in made}:
@@ -58,6 +60,12 @@ class ChecksDirective(SphinxDirective):
         shown = [one for one in made if one.eq in names]
         companion = Path(self.env.srcdir, "checks", Path(self.env.docname).name + ".ipynb")
         return self.parse_text_to_nodes(folded(shown, companion.stem if companion in found else None))
+
+
+@cache
+def executed(folder: Path) -> dict[Path, list[Check]]:
+    """Return the checks of each notebook of the book; they are read once a build, not once a line of a chapter."""
+    return {path: made_in(path) for path in notebooks(folder)}
 
 
 def folded(made: list[Check], companion: str | None) -> str:

@@ -27,9 +27,7 @@ def visible(text):
             marks, directive, rest = fence.groups()
             if directive or not around or len(marks) < around[-1][0]:
                 around.append((len(marks), directive))
-                if directive not in FOLDED | {None, "math"} and not FOLDED.intersection(
-                    dict.fromkeys(d for _, d in around)
-                ):
+                if directive not in {None, "math"} and not FOLDED.intersection(d for _, d in around):
                     shown.append(rest)
             else:
                 around.pop()
