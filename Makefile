@@ -80,9 +80,9 @@ lab: book ## open JupyterLab on plain copies of the chapters in lab/, which late
 	$(PYTHON) -m jupyterlab --notebook-dir=lab $(if $(filter 0,$(UID)),--allow-root)
 
 # The README's picture is one of the book's figures, taken out of the executed chapter and committed.
-picture: $(ENV) ## renew the README's picture from the executed chapter 5
-	@$(DOIT) chapter:05_first_comparison
-	$(PYTHON) tools/picture.py book/_build/executed/05_first_comparison.ipynb fig-first-comparison book/images/first_comparison.png
+picture: $(ENV) ## renew the README's picture from the executed first comparison
+	@$(DOIT) chapter:first_comparison
+	$(PYTHON) tools/picture.py book/_build/executed/first_comparison.ipynb fig-first-comparison book/images/first_comparison.png
 
 site-test: book ## check the built site in a browser (needs chromium)
 	$(PYTEST) -m site -n $(JOBS) --dist worksteal tests/site

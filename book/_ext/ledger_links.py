@@ -23,8 +23,8 @@ LINKS = {
     "7": "gradients.full_gradient objectives.Interpolated",
     "8": "gradients.score_function gradients.pathwise",
     "9": "gradients.modified_gradient objectives.Interpolated",
-    "9, Jacobian": "04_modified_field#not-a-gradient dynamics.jacobian",
-    "9, rate of the KL": "04_modified_field#how-the-kl-changes gradients.interpolated_gradient",
+    "9, Jacobian": "02_gradients#not-a-gradient dynamics.jacobian",
+    "9, rate of the KL": "02_gradients#how-the-kl-changes gradients.interpolated_gradient",
     "9, bias against variance": "prop-noise noise.steady_excess noise.best_weight",
     "9, Lyapunov function": "prop-lyapunov dynamics.flow",
     "9, shared optimum": "prop-shared dynamics.fixed_point",
@@ -62,7 +62,7 @@ LINKS = {
     "bias along a chain": "prop-chain-bias linear.chain_noise",
     "bar by layer": "prop-chain-collapse linear.chain_noise",
     "price by layer": "prop-chain-price linear.chain_noise",
-    "training step": "09_the_experiment#the-training-step-in-plain-pytorch objectives.Interpolated vae.HierarchicalVAE",
+    "training step": "06_protocol#the-training-step-in-plain-pytorch objectives.Interpolated vae.HierarchicalVAE",
 }
 
 # What both sides of a check may be given: problems, models and data. They compute nothing of what is checked.

@@ -113,7 +113,7 @@ def statement(row: LedgerRow, label: str) -> str:
 
 
 def chapter(page: str | None) -> str:
-    """Return a link to a chapter, short enough for a phone: "chapter 2" for ``02_kl_chain_rule``."""
+    """Return a link to a chapter, short enough for a phone: "chapter 1" for ``01_hierarchies``."""
     if page is None:
         return "–"
     shown = re.sub(r"^0*(\d+)_.*", r"chapter \1", page)

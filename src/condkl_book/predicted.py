@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from condkl_studies.predictions import Verdict, predictions
 
+_LINK = re.compile(r"\[(\d+)\]\(\w+\.ipynb\)")  # a statement's link to a chapter, which has had other names since
 # What a statement's markup becomes where it stands as plain text.
 _PLAIN = (
     (r"\{eq\}`eq-(\d)`", r"eq. (\1)"),
@@ -22,8 +23,11 @@ _PLAIN = (
 
 
 def statements(section: str) -> str:
-    """The predictions of a module of `condkl_studies.predictions` with their reasons, as a numbered list."""
-    found = [f"{one.number}. {one.text}" for one in predictions() if one.section == section]
+    """The predictions of a module of `condkl_studies.predictions` with their reasons, as a numbered list.
+
+    Their words stay, with the chapters' numbers of their day; links to these would lead nowhere.
+    """
+    found = [f"{one.number}. {_LINK.sub(lambda link: link[1], one.text)}" for one in predictions() if one.section == section]
     if not found:
         raise ValueError(f"section: expected one with predictions, got {section!r}.")
     return "\n".join(found)

@@ -49,7 +49,7 @@ def thing(name):
     return getattr(importlib.import_module(f"{package}.{module}"), attribute)
 
 
-def row(equation="9", chapter="04_modified_field", checks=2):
+def row(equation="9", chapter="02_gradients", checks=2):
     return LedgerRow(equation, chapter, ["SymPy", "by hand"], checks, 1.6e-10, 0.03, True, "checked")
 
 
@@ -60,7 +60,7 @@ def test_only_a_deviation_of_nothing_uses_nothing_of_its_tolerance(part, shown, 
 
 def test_a_row_leads_to_statement_chapter_code_and_tests(page):
     first, code, oracles, worst, status = page.cells(row(), {"SymPy": {"linear.rho"}})
-    assert first == "[]{#ledger-9}{eq}`eq-9`\\\n    [chapter 4](04_modified_field.ipynb)"
+    assert first == "[]{#ledger-9}{eq}`eq-9`\\\n    [chapter 2](02_gradients.ipynb)"
     assert "{py:func}`modified_gradient <.gradients.modified_gradient>`" in code
     assert re.search('<a href="_tests/condkl/test_gradients.html#test_\\w+">test_gradients.py</a>', code)
     assert oracles == "SymPy (calls `linear.rho`); by hand"
@@ -69,17 +69,17 @@ def test_a_row_leads_to_statement_chapter_code_and_tests(page):
 
 def test_statements_are_propositions_sections_or_numbers_not_yet_derived(page):
     assert "{prf:ref}`9, price <prop-price>`" in page.cells(row("9, price"), {})[0]
-    assert "[9, Jacobian](04_modified_field.ipynb#not-a-gradient)" in page.cells(row("9, Jacobian"), {})[0]
+    assert "[9, Jacobian](02_gradients.ipynb#not-a-gradient)" in page.cells(row("9, Jacobian"), {})[0]
     assert page.cells(row(chapter=None), {})[0] == "[]{#ledger-9}(9)\\\n    –"
     assert page.cells(row("the fold", checks=0), {})[1:4:2] == ("in the chapter", "–")
 
 
 def test_a_chapter_shows_its_checks_behind_one_line(page):
     one = Check("9, price", "SymPy", 1.6e-10, 1e-9, True)
-    shown = page.folded([one], "06_the_kl_alone")
+    shown = page.folded([one], "03_the_kl_alone")
     assert shown.startswith("```{dropdown} 1 check passed\n")
     assert "* 9, price, against SymPy: off by 2e-10, allowed 1e-09" in shown
-    assert "(/checks/06_the_kl_alone.ipynb)" in shown
+    assert "(/checks/03_the_kl_alone.ipynb)" in shown
     assert "companion" not in page.folded([one, one], None)
     assert "2 checks passed" in page.folded([one, one], None)
 

@@ -31,6 +31,12 @@ def test_its_text_has_no_prediction_of_its_own():
     assert not re.search(r"^\d+\. ", text, re.MULTILINE)
 
 
+def test_a_statement_keeps_the_number_of_a_chapter_and_loses_the_link():
+    text = predicted.statements("weights")
+    assert "chapter 7)" in text.replace("[", "").replace("]", "") or "7)" in text
+    assert ".ipynb" not in text
+
+
 def test_a_section_without_predictions_is_an_error():
     with pytest.raises(ValueError, match="section: expected one with predictions, got 'tuning'"):
         predicted.statements("tuning")

@@ -9,7 +9,7 @@ from built_site import LOCAL, PHONE, SITE, visit, window
 
 pytestmark = pytest.mark.site
 
-PAGES = {"density": "01_hierarchical_posteriors", "flow": "06_the_kl_alone", "tempering": "07_the_vae"}
+PAGES = {"density": "01_hierarchies", "flow": "03_the_kl_alone", "tempering": "04_the_vae"}
 STATE = """(figure) => ({
   sentence: figure.querySelector(".explorer-sentence").textContent,
   labels: [...figure.querySelectorAll("svg[role=img]")].map((e) => e.getAttribute("aria-label")),

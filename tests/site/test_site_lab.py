@@ -14,7 +14,7 @@ from built_site import SITE
 
 pytestmark = pytest.mark.site
 
-CHAPTER = "04_modified_field.ipynb"
+CHAPTER = "02_gradients.ipynb"
 TEXT = "[...document.querySelectorAll('.jp-Notebook .jp-RenderedMarkdown')].map((cell) => cell.innerText).join('\\n')"
 LAST = "[...document.querySelectorAll('.jp-Notebook .jp-Cell')].pop().scrollIntoView()"
 

@@ -51,7 +51,7 @@ def test_a_reference_leads_to_an_equation_on_another_page(mode, tab, bases):
 
 
 @MODES
-@pytest.mark.parametrize(("word", "page"), [("kurtosis", "01_hierarchical_posteriors"), ("tempered", "07_the_vae")])
+@pytest.mark.parametrize(("word", "page"), [("kurtosis", "01_hierarchies"), ("tempered", "04_the_vae")])
 def test_search_finds(word, page, mode, tab, bases):
     tab.goto(f"{bases[mode]}/search.html?q={word}")
     tab.wait_for_selector(f"#search-results ul.search li a[href^='{page}.html']", timeout=10_000)

@@ -1,4 +1,4 @@
-"""The explorer of starvation: the flow of the KL alone, chapter 6, under four ways to train."""
+"""The explorer of starvation: the flow of the KL alone, chapter 3, under four ways to train."""
 
 import math
 from functools import cache

@@ -1,4 +1,4 @@
-"""The explorer of the tempered posterior: where eq. (9) leaves q(v|x) in the linear Gaussian VAE of chapter 7."""
+"""The explorer of the tempered posterior: where eq. (9) leaves q(v|x) in the linear Gaussian VAE of chapter 4."""
 
 from collections.abc import Sequence
 
