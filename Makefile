@@ -26,8 +26,8 @@ SUDO = $(if $(filter 0,$(UID)),,sudo)
 NBSTRIPOUT = -m nbstripout --keep-id --extra-keys "metadata.language_info.version"
 NOTEBOOKS = find book \( -name _build -o -name '.?*' \) -prune -o -name '*.ipynb' -exec
 
-.PHONY: help book test test-slow unit chapters lint format serve lab picture study verify bench gpu site-test apt-chromium clean
-.PHONY: environment
+.PHONY: help book test test-slow unit chapters lint format serve lab picture paper arxiv study verify bench gpu site-test
+.PHONY: apt-chromium apt-latex clean environment
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -84,6 +84,14 @@ picture: $(ENV) ## renew the README's picture from the executed first comparison
 	@$(DOIT) chapter:first_comparison
 	$(PYTHON) tools/picture.py book/_build/executed/first_comparison.ipynb fig-first-comparison book/images/first_comparison.png
 
+paper: chapters ## the article, paper/main.pdf, from the executed chapters (needs LaTeX)
+	$(PYTHON) -m tools.paper collect
+	cd paper && latexmk -pdf -quiet -interaction=nonstopmode -halt-on-error main.tex
+	$(PYTHON) -m tools.paper check
+
+arxiv: paper ## its sources as paper/arxiv.tar.gz, compiled by themselves in an empty folder
+	$(PYTHON) -m tools.paper archive
+
 site-test: book ## check the built site in a browser (needs chromium)
 	$(PYTEST) -m site -n $(JOBS) --dist worksteal tests/site
 
@@ -91,8 +99,13 @@ apt-chromium: ## install chromium with apt-get (Debian), for site-test
 	$(SUDO) apt-get update -qq
 	$(SUDO) apt-get install -y -qq --no-install-recommends chromium
 
+apt-latex: ## install LaTeX with apt-get (Debian), for paper and arxiv
+	$(SUDO) apt-get update -qq
+	$(SUDO) apt-get install -y -qq --no-install-recommends latexmk lmodern texlive-latex-extra
+
 clean: ## delete what was built (not .venv)
 	rm -rf book/_build .cache/running .cache/settings .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
+	rm -rf paper/figures paper/tables paper/numbers.tex paper/main.[!t]* paper/arxiv.tar.gz
 
 environment:
 	@sh tools/environment.sh

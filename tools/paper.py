@@ -1,8 +1,8 @@
 r"""What the paper takes out of the executed chapters, what its log may not say, and its sources as one archive.
 
-`python -m tools.paper collect` writes the numbers, figures and tables that `paper/*.tex` name: `\val{chapter::key}` is a
-glued value, `\bookfigure{name}` a figure by its cell's name for it, `\booktable{chapter::cell}` a table by its cell's id.
-`check` reads the log of LaTeX, and `archive` packs what arXiv wants, and compiles it in an empty folder.
+`python -m tools.paper collect` writes the numbers, figures and tables that `paper/` names: `\val{chapter::key}` is a
+glued value, `\bookfigure{name}` a figure by its name or its cell's id, `\booktable{chapter::cell}` the table of a cell.
+`check` reads the log of LaTeX. `archive` packs what arXiv wants, and compiles it in an empty folder.
 """
 
 import ast
@@ -84,10 +84,10 @@ def outputs(notebook: Notebook) -> list[dict[str, Any]]:
 
 
 def figure(notebook: Notebook, name: str) -> bytes | None:
-    """The vector file of a figure, if it is a figure of this chapter."""
+    """The vector file of a figure, by its name or its cell's id, if it is a figure of this chapter."""
     for cell in notebook["cells"]:
-        if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") == name:
-            for output in cell["outputs"]:
+        if name in {cell.get("id"), cell["metadata"].get("mystnb", {}).get("figure", {}).get("name")}:
+            for output in cell.get("outputs", []):
                 if pdf := output.get("data", {}).get("application/pdf"):
                     return base64.b64decode("".join(pdf))
     return None
@@ -208,7 +208,7 @@ def need(names: Iterable[str], found: Callable[[str], object], command: str) -> 
     """The names, if all are found; else all that are missing, in one error."""
     names = list(names)
     if missing := [name for name in names if not found(name)]:
-        raise KeyError(
+        raise LookupError(
             f"{command}: expected what an executed chapter shows, found none for {', '.join(missing)}. "
             "Run `make chapters`, or correct the name in paper/."
         )
@@ -217,10 +217,10 @@ def need(names: Iterable[str], found: Callable[[str], object], command: str) -> 
 
 def problems(log: str) -> list[str]:
     """What a log of LaTeX says that may not be: wide lines, and what is undefined, missing or said twice."""
-    joined = log.replace("\n", " ")
-    wide = [m[0] for m in re.finditer(r"Overfull \\[hv]box \((\d+(?:\.\d+)?)pt too \w+\)", log) if float(m[1]) > OVERFULL]
+    wide = re.finditer(r"Overfull \\[hv]box \((\d+(?:\.\d+)?)pt too \w+\)", log)
     pattern = r"(?:Citation|Reference) `[^']*' (?:on page \d+ )?undefined|Missing character: [^!]*!|multiply defined"
-    return wide + re.findall(pattern, joined)
+    unwrapped = log.replace("\n", "")  # LaTeX breaks a line after 79 characters, in words too
+    return [one[0] for one in wide if float(one[1]) > OVERFULL] + re.findall(pattern, unwrapped)
 
 
 def check(paper: Path = PAPER) -> None:
@@ -249,5 +249,10 @@ def archive(paper: Path = PAPER) -> Path:
     return target
 
 
+COMMANDS: dict[str, Callable[[], object]] = {"collect": collect, "check": check, "archive": archive}
+
 if __name__ == "__main__":
-    {"collect": collect, "check": check, "archive": archive}[sys.argv[1]]()
+    try:
+        COMMANDS[sys.argv[1]]()
+    except (LookupError, ValueError) as error:
+        raise SystemExit(f"tools/paper.py: {error}") from error
