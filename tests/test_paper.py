@@ -120,7 +120,7 @@ def collected(tmp_path, tex, **values):
 
 def test_a_value_comes_with_the_chapter_and_the_key_that_it_is_from(tmp_path):
     numbers = collected(tmp_path, r"\val{03_one::cost}, \val{03_one::cost}", cost="1.65 ± 0.21", other="2")
-    assert numbers.splitlines()[1:] == [r"\setval{03_one::cost}{1.65 \ensuremath{\pm} 0.21} % 03_one.ipynb, cost"]
+    assert numbers.splitlines()[1:] == [r"\setval{03_one::cost}{1.65~\ensuremath{\pm}~0.21} % 03_one.ipynb, cost"]
 
 
 def test_a_figure_is_found_by_its_name_and_by_its_cell_and_says_where_it_stands(tmp_path):
@@ -137,7 +137,7 @@ def test_a_table_keeps_its_rows_labels_and_groups(tmp_path):
     assert lines[2] == r"decoder & method & ELBO \\"
     assert lines[4] == (
         r"p(x\ensuremath{\mid}u) & \ensuremath{\lambda} = \ensuremath{\tfrac12} & "
-        r"\ensuremath{-}1.50 \ensuremath{\pm} 0.20 \\"
+        r"\ensuremath{-}1.50~\ensuremath{\pm}~0.20 \\"
     )
     assert lines[5:8] == [r" & b & -- \\", r"\addlinespace", r"q & c & +1 \\"]
 
@@ -164,6 +164,7 @@ def test_a_sign_that_latex_does_not_know_stops_the_paper():
 def plain(tex):
     """The text that a value in LaTeX shows."""
     tex = re.sub(r"\\ensuremath\{([\d.]+)\\times10\^\{(-?)(\d+)\}\}", r"\1e\2\3", tex)
+    tex = tex.replace("~", " ")
     for sign, command in sorted(paper.ESCAPES.items(), key=lambda pair: -len(pair[1])):
         tex = tex.replace(command, sign)
     return tex

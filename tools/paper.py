@@ -54,7 +54,7 @@ def escape(text: str) -> str:
 
     Example:
         >>> print(escape("−1.66 ± 0.17"), escape("3.1e+06"), escape("98%"))
-        \ensuremath{-}1.66 \ensuremath{\pm} 0.17 \ensuremath{3.1\times10^{6}} 98\%
+        \ensuremath{-}1.66~\ensuremath{\pm}~0.17 \ensuremath{3.1\times10^{6}} 98\%
     """
     if unknown := sorted({c for c in text if ord(c) > 127 and c not in ESCAPES}):
         raise ValueError(f"text: {text!r} has {' '.join(unknown)}, which LaTeX has to be told. Add it to ESCAPES.")
@@ -64,7 +64,7 @@ def escape(text: str) -> str:
     for digits, sign, exponent, rest in zip(parts[1::4], parts[2::4], parts[3::4], parts[4::4], strict=True):
         minus = "" if sign in {"", "+"} else "-"
         shown += rf"\ensuremath{{{digits}\times10^{{{minus}{exponent}}}}}" + "".join(ESCAPES.get(c, c) for c in rest)
-    return shown
+    return shown.replace(" \\ensuremath{\\pm} ", "~\\ensuremath{\\pm}~")
 
 
 def glued(notebook: Notebook) -> dict[str, str]:
