@@ -4,6 +4,7 @@ In HTML the curves at the opening position stand in the page, so that without Ja
 ``_static/explorers.js`` looks up the others in a table beside them.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,18 @@ class ExplorerDirective(SphinxDirective):
 
 def visit_html(self: Any, node: explorer) -> None:
     """Write the figure up to its caption."""
-    name = node["explorer"]
-    self.body.append(self.starttag(node, "figure", CLASS="explorer") + page(name, EXPLORERS[name]()))
+    self.body.append(self.starttag(node, "figure", CLASS="explorer") + shown(node["explorer"]))
 
 
 def depart_html(self: Any, node: explorer) -> None:
     """Close the caption, which docutils leaves open, and the figure."""
     self.body.append("</figcaption>\n</figure>\n")
+
+
+@cache
+def shown(name: str) -> str:
+    """Return the opening position of an explorer; it is made once a build."""
+    return page(name, EXPLORERS[name]())
 
 
 def page(name: str, figure: Explorer) -> str:
