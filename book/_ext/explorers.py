@@ -10,7 +10,7 @@ from typing import Any
 
 from condkl_book.explorers import EXPLORERS
 from condkl_book.explorers.tables import HEIGHT, WIDTH, Explorer, payload, svg_path
-from condkl_book.style import COLOURS
+from condkl_book.style import COLOURS, DARK
 from docutils import nodes
 from docutils.parsers.rst import directives
 from jinja2 import Environment, FileSystemLoader
@@ -19,7 +19,14 @@ from sphinx.util.docutils import SphinxDirective
 
 TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
 TEMPLATES.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}  # the tables are large
-TEMPLATES.globals |= {"payload": payload, "svg_path": svg_path, "colours": COLOURS, "width": WIDTH, "height": HEIGHT}
+TEMPLATES.globals |= {
+    "payload": payload,
+    "svg_path": svg_path,
+    "colours": COLOURS,
+    "dark": DARK,
+    "width": WIDTH,
+    "height": HEIGHT,
+}
 
 
 class explorer(nodes.figure):  # noqa: N801  (Sphinx names visitors after it)
