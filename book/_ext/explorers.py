@@ -4,12 +4,13 @@ In HTML the curves at the opening position stand in the page, so that without Ja
 ``_static/explorers.js`` looks up the others in a table beside them.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from condkl_book.explorers import EXPLORERS
 from condkl_book.explorers.tables import HEIGHT, WIDTH, Explorer, payload, svg_path
-from condkl_book.style import COLOURS
+from condkl_book.style import COLOURS, DARK
 from docutils import nodes
 from docutils.parsers.rst import directives
 from jinja2 import Environment, FileSystemLoader
@@ -18,7 +19,14 @@ from sphinx.util.docutils import SphinxDirective
 
 TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
 TEMPLATES.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}  # the tables are large
-TEMPLATES.globals |= {"payload": payload, "svg_path": svg_path, "colours": COLOURS, "width": WIDTH, "height": HEIGHT}
+TEMPLATES.globals |= {
+    "payload": payload,
+    "svg_path": svg_path,
+    "colours": COLOURS,
+    "dark": DARK,
+    "width": WIDTH,
+    "height": HEIGHT,
+}
 
 
 class explorer(nodes.figure):  # noqa: N801  (Sphinx names visitors after it)
@@ -49,13 +57,18 @@ class ExplorerDirective(SphinxDirective):
 
 def visit_html(self: Any, node: explorer) -> None:
     """Write the figure up to its caption."""
-    name = node["explorer"]
-    self.body.append(self.starttag(node, "figure", CLASS="explorer") + page(name, EXPLORERS[name]()))
+    self.body.append(self.starttag(node, "figure", CLASS="explorer") + shown(node["explorer"]))
 
 
 def depart_html(self: Any, node: explorer) -> None:
     """Close the caption, which docutils leaves open, and the figure."""
     self.body.append("</figcaption>\n</figure>\n")
+
+
+@cache
+def shown(name: str) -> str:
+    """Return the opening position of an explorer; it is made once a build."""
+    return page(name, EXPLORERS[name]())
 
 
 def page(name: str, figure: Explorer) -> str:
