@@ -62,7 +62,7 @@ LINKS = {
     "bias along a chain": "prop-chain-bias linear.chain_noise",
     "bar by layer": "prop-chain-collapse linear.chain_noise",
     "price by layer": "prop-chain-price linear.chain_noise",
-    "training step": "06_protocol#the-training-step-in-plain-pytorch objectives.Interpolated vae.HierarchicalVAE",
+    "training step": "checks/06_protocol#the-training-step-in-plain-pytorch objectives.Interpolated vae.HierarchicalVAE",
 }
 
 # What both sides of a check may be given: problems, models and data. They compute nothing of what is checked.

@@ -36,7 +36,7 @@ def source(link):
 
 @pytest.mark.parametrize("number", range(1, 10))
 def test_three_clicks_lead_from_an_equation_to_its_proof_its_tests_and_its_code(number):
-    assert f"ledger.html#ledger-{number}" in links(soup("equations.html").article), "the first click"
+    assert f"ledger.html#ledger-{number}" in links(soup("notation.html").article), "the first click"
     to = links(lines()[f"ledger-{number}"])
     assert any(link.endswith(f"#equation-eq-{number}") for link in to), "the second click, to the proof"
     assert any(link.startswith("_tests/") for link in to), "the second click, to a test"
@@ -61,7 +61,7 @@ def test_a_line_with_code_has_tests():
         assert any(link.startswith("api/") for link in to) == any(link.startswith("_tests/") for link in to), anchor
 
 
-@pytest.mark.parametrize("page", ["06_protocol.html", "07_two_layers.html", "10_the_verdict.html"])
+@pytest.mark.parametrize("page", ["06_protocol.html", "07_two_layers.html", "09_other_models.html", "10_the_verdict.html"])
 def test_every_source_under_a_figure_leads_to_its_runs(page):
     sources = soup(page).select("div.source")
     assert sources
