@@ -20,7 +20,7 @@ Found = dict[tuple[str, str], Interval]  # by decoder and method
 _TICKS = {"0": 0.0, "0.5": 0.5, "1": 1.0}
 LAMBDA_AXIS = Axis("λ", -0.03, 1.03, _TICKS)
 SHARE_AXIS = Axis("A, share of the full gradient's", -0.05, 1.2, _TICKS)
-ELBO_AXIS = Axis("ELBO minus full gradient's (nats)", -3.2, 0.3, {"−3": -3.0, "−2": -2.0, "−1": -1.0, "0": 0.0})
+ELBO_AXIS = Axis("ELBO minus full gradient's (nats)", -2.4, 0.3, {"−2": -2.0, "−1": -1.0, "0": 0.0})
 
 
 def dial() -> Explorer:
@@ -99,16 +99,14 @@ def _curve(x: object, y: Array) -> Array:
 
 
 def _sentence(lam: float, share: float, cost: float, shares: Found, costs: Found) -> str:
-    fixed = (
-        f"λ = {lam:g}. Linear theory: a fixed decoder keeps {share:.0%} of A and changes the ELBO by {cost:z.2f} nats"
-    )
-    learned = "with a learned one nothing is left" if lam < 1 else "with a learned one any part of A is as good"
+    learned = "nothing stays" if lam < 1 else "any part may stay"
+    theory = f"Linear, fixed decoder: {share:.0%} of A stays, ELBO {cost:z.2f} nats; learned: {learned}."
     runs = [
-        f"{decoder} keeps {100 * shares[decoder, method].mean:.0f} ± {100 * shares[decoder, method].half:.0f}% and "
-        f"changes by {costs[decoder, method]:.2f} nats"
+        f"{decoder} {100 * shares[decoder, method].mean:.0f} ± {100 * shares[decoder, method].half:.0f}%, "
+        f"{costs[decoder, method]:.2f} nats"
         for method, weight in METHODS.items()
         if weight == lam < 1
         for decoder in DECODERS
     ]
     told = f" Recorded: {'; '.join(runs)}." if runs else ""
-    return f"{fixed}; {learned}.{told}".replace("-", "−")
+    return f"λ = {lam:g}. {theory}{told}".replace("-", "−")
