@@ -7,7 +7,8 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from explorers import explorer, shown
+import explorers
+from explorers import explorer
 from figures import DRAWN, looks
 
 
@@ -50,7 +51,8 @@ def of_page(app: Sphinx, here: str, page: str) -> list[nodes.Node]:
 def small(app: Sphinx, here: str, figure: nodes.figure) -> str:
     """Return the picture of a figure in HTML: with both looks, or the first panel of an interactive one."""
     if isinstance(figure, explorer):
-        page = shown(figure["explorer"])
+        name = figure["explorer"]
+        page = explorers.page(name, explorers.made(name), app.builder.imagedir)
         return f'<div class="explorer-panels">{page[page.index("<svg") : page.index("</svg>")]}</svg></div>'
     drawn = (image for image in figure.findall(nodes.image) if DRAWN.search(image["uri"]))
     return next((looks(app, here, image) for image in drawn), "")
