@@ -47,7 +47,7 @@ LINKS = {
     "collapse threshold": "prop-threshold linear.fixed_point_F2",
     "price of collapse": "prop-threshold linear.elbo_gap linear.fixed_point_F2",
     "the fold": "prop-fold",
-    "dead units are saddles": "prop-saddle",
+    "collapsed units are saddles": "prop-saddle",
     "learned decoder": "prop-learned learned.model_field learned.log_evidence learned.upper_kl",
     "learned decoder, time near λ = 1": "prop-learned learned.valley_time",
     "local dynamics of a VAE": "prop-dynamics",
@@ -61,6 +61,7 @@ LINKS = {
     "chain noise": "prop-chain-noise linear.chain_noise",
     "bias along a chain": "prop-chain-bias linear.chain_noise",
     "bar by layer": "prop-chain-collapse linear.chain_noise",
+    "learned chain": "prop-chain-learned",
     "price by layer": "prop-chain-price linear.chain_noise",
     "training step": "checks/06_protocol#the-training-step-in-plain-pytorch objectives.Interpolated vae.HierarchicalVAE",
 }

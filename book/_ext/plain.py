@@ -24,7 +24,12 @@ from importlib.util import find_spec
 if not find_spec("condkl_book"):
     {cure}"""
 CLONED = 'raise ModuleNotFoundError("In a clone of the book\'s repository, run: pip install .[book]")'
-FETCHED = '%pip install --quiet "condkl[book] @ git+{repository}"'
+# A clone has the data beside the library; what is installed is what the library needs.
+FETCHED = """\
+import sys
+    !git clone --quiet --depth 1 {repository} condkl
+    %pip install --quiet "./condkl[book]"
+    sys.path.insert(0, "condkl/src")"""
 
 
 class Writer:

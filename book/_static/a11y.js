@@ -22,12 +22,6 @@ document.addEventListener("DOMContentLoaded", () => {
   all("article ul > ul", (list) => list.previousElementSibling?.append(list)); // in the list of sources
   all(".citation-list[role=list] [role=doc-biblioentry]", (element) => element.setAttribute("role", "listitem"));
   all("th:empty", (cell) => cell.replaceWith(document.createElement("td"))); // the corner of a data frame
-  all(".cell_output figure > img", (picture) => { // on a phone it keeps a size that can be read, and scrolls
-    const box = document.createElement("div");
-    box.className = "picture";
-    picture.replaceWith(box);
-    box.append(picture);
-  });
   addEventListener("beforeprint", () => all("article details", (folded) => (folded.open = true)));
   all("article :is(pre, .picture, .cell_output, .cell_output *, .pst-scrollable-table-container)", fadeAtSides);
 });

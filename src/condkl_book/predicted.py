@@ -27,7 +27,9 @@ def statements(section: str) -> str:
 
     Their words stay, with the chapters' numbers of their day; links to these would lead nowhere.
     """
-    found = [f"{one.number}. {_LINK.sub(lambda link: link[1], one.text)}" for one in predictions() if one.section == section]
+    found = [
+        f"{one.number}. {_LINK.sub(lambda link: link[1], one.text)}" for one in predictions() if one.section == section
+    ]
     if not found:
         raise ValueError(f"section: expected one with predictions, got {section!r}.")
     return "\n".join(found)

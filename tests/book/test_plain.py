@@ -5,6 +5,7 @@ import pytest
 
 pytest.importorskip("sphinx")
 from docutils import nodes
+from IPython.core.inputtransformer2 import TransformerManager
 
 PARAGRAPH = nodes.paragraph
 
@@ -107,3 +108,10 @@ def test_the_first_cell_says_what_is_missing(plain):
     exec(plain.INSTALL.format(cure=plain.CLONED), {})
     with pytest.raises(ModuleNotFoundError, match=r"pip install \.\[book\]"):
         exec(plain.INSTALL.replace("condkl_book", "nowhere").format(cure=plain.CLONED), {})
+
+
+def test_where_there_is_an_address_the_first_cell_fetches_what_is_missing(plain):
+    text = plain.INSTALL.format(cure=plain.FETCHED.format(repository="https://example.org/a-book"))
+    code = TransformerManager().transform_cell(text)
+    compile(code, "the first cell", "exec")
+    assert "git clone --quiet --depth 1 https://example.org/a-book condkl" in code

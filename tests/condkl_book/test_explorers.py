@@ -1,30 +1,56 @@
 """The tables of the interactive figures: against other ways to compute them, and against what a page can hold."""
 
+import io
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from filmed import filmed
+from matplotlib import image
 from scipy import integrate, stats
+from torch.distributions import Normal, kl_divergence
 
 from condkl.dynamics import flow as library_flow
 from condkl.gradients import Field
 from condkl.hierarchical import HierarchicalGaussian
 from condkl_book.explorers import EXPLORERS
+from condkl_book.explorers import dial as dialled
+from condkl_book.explorers import film as filming
 from condkl_book.explorers.density import BETA_VALUES, F_VALUES, MASSES, highest_density
 from condkl_book.explorers.flow import LEVEL, R_VALUES, after_misfit_one, fisher_step, kl, times_to_level, trajectory
-from condkl_book.explorers.tables import HEIGHT, WIDTH, Axis, Control, Explorer, Panel, Series, payload, svg_path
+from condkl_book.explorers.playback import METHODS, boxes, canvases, digits, playback
+from condkl_book.explorers.tables import (
+    DOTS,
+    GREYS,
+    HEIGHT,
+    WIDTH,
+    Axis,
+    Control,
+    Explorer,
+    Panel,
+    Picture,
+    Series,
+    payload,
+    png,
+    sprite,
+    svg_path,
+)
 from condkl_book.explorers.tempering import DATUM, SLOPE, VARIANCES
 from condkl_book.style import COLOURS
+from condkl_studies import results
+from condkl_studies.data import two_digits
+from condkl_studies.store import RecordError
 
 UNIT = Axis("", 0.0, 1.0, {})
 
 
 @pytest.fixture(scope="module", params=list(EXPLORERS))
 def explorer(request):
-    return EXPLORERS[request.param]()
+    return playback(filmed()) if request.param == "playback" else EXPLORERS[request.param]()
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +78,7 @@ def corners(path):
 
 def test_there_are_enough_positions_and_they_open_where_the_controls_say(explorer):
     for control in explorer.controls:
-        assert control.choice or 7 <= len(control.values) <= 20
+        assert control.choice or 7 <= len(control.values) <= 41
         assert 0 <= control.start < len(control.values)
         assert len(set(control.values)) == len(control.values)
     opening = explorer.sentences[explorer.start()]
@@ -63,7 +89,10 @@ def test_there_are_enough_positions_and_they_open_where_the_controls_say(explore
 def test_every_number_is_finite_and_every_colour_is_the_books(explorer):
     for series in (series for panel in explorer.panels for series in panel.series):
         assert series.colour in COLOURS
-        assert all(points.ndim == 2 and points.shape[1] == 2 and np.isfinite(points).all() for points in series.points)
+        for points in series.points:
+            assert points.ndim == 2
+            assert points.shape[1] == 2
+            assert np.isfinite(points[~np.isnan(points).all(1)]).all()  # a row of NaN parts a line in two
     assert not [sentence for sentence in explorer.sentences if re.search("nan|inf", sentence)]
     assert len(set(explorer.sentences)) == len(explorer.sentences)
 
@@ -73,7 +102,8 @@ def test_the_tables_fit_in_a_page(explorer):
     assert len(json.dumps(tables, ensure_ascii=False, separators=(",", ":")).encode()) < 400_000
     for series in tables["series"]:
         assert len(series["d"]) == math.prod(len(tables["values"][i]) for i in series["on"])
-        assert all(re.fullmatch(r"M[-\d]+ [-\d]+(h0|(l?[-\d ]+|M[-\d]+ [-\d]+)*z?)", d) for d in series["d"])
+        path = r"(M[-\d]+ [-\d]+h0)+|M[-\d]+ [-\d]+(l?[-\d ]+|M[-\d]+ [-\d]+)*z?"
+        assert all(re.fullmatch(path, d) for d in series["d"])
 
 
 def test_a_path_stays_within_two_pixels_of_its_curve(explorer):
@@ -82,7 +112,7 @@ def test_a_path_stays_within_two_pixels_of_its_curve(explorer):
         for series in panel.series:
             points = series.points[explorer.start(series.controls)]
             drawn = corners(svg_path(points, panel.x, panel.y, series.look))
-            if series.look == "dot":
+            if series.look in DOTS or not len(points):
                 continue
             grid = np.column_stack([panel.x.place(points[:, 0]) * WIDTH, (1 - panel.y.place(points[:, 1])) * HEIGHT])
             inside = grid[((grid >= 0) & (grid <= [WIDTH, HEIGHT])).all(1)]
@@ -114,6 +144,41 @@ def test_a_curve_that_leaves_the_panel_and_returns_has_two_pieces():
     assert svg_path(arch, UNIT, UNIT, "line").count("M") == 2
 
 
+def test_a_row_of_nan_lifts_the_pen():
+    points = np.array([[0.0, 0.0], [0.0, 1.0], [np.nan, np.nan], [1.0, 0.0], [1.0, 1.0], [np.nan, np.nan]])
+    assert svg_path(points, UNIT, UNIT, "line") == f"M0 {HEIGHT}l0-{HEIGHT}M{WIDTH} {HEIGHT}l0-{HEIGHT}"
+
+
+@pytest.mark.parametrize("look", DOTS)
+def test_each_point_is_marked_for_itself(look):
+    assert svg_path(np.array([[0.0, 0.0], [1.0, 1.0]]), UNIT, UNIT, look) == f"M0 {HEIGHT}h0M{WIDTH} 0h0"
+
+
+@pytest.mark.parametrize("look", ["line", "area", "dot"])
+def test_a_path_of_no_points_draws_nothing(look):
+    assert svg_path(np.empty((0, 2)), UNIT, UNIT, look).removesuffix("z") == "M0 0"
+
+
+def test_a_png_is_read_by_others_as_it_was():
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+    assert (np.rint(255 * image.imread(io.BytesIO(png(grey)), "png")) == grey).all()
+
+
+def test_equal_frames_are_in_a_file_once_and_greys_are_few():
+    dark, light = np.zeros((2, 3), np.uint8), np.full((2, 3), 200, np.uint8)
+    made = sprite(Picture(("k",), (dark, light, dark)))
+    assert (made.tops, made.height) == ([0, -HEIGHT, 0], 2 * HEIGHT)
+    read = 255 * image.imread(io.BytesIO(made.png), "png")
+    assert read.shape == (4, 3)
+    assert abs(read[2:] - 200).max() <= 255 / (GREYS - 1) / 2 + 0.5
+
+
+def test_frames_of_different_shapes_are_refused():
+    frames = np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8)
+    with pytest.raises(ValueError, match=r"frames: expected one shape \(rows, columns\) for all, got \[\(2, 3\)"):
+        sprite(Picture(("k",), frames))
+
+
 def test_places_on_an_axis():
     assert Axis("", -2, 2, {}).place(np.array([-2.0, 1.0])).tolist() == [0.0, 0.75]
     assert Axis("", 1e-4, 1.0, {}, log=True).place(1e-3) == pytest.approx(0.25)
@@ -132,6 +197,9 @@ def test_a_table_with_a_missing_entry_is_refused():
         payload(figure(1, 2))
     with pytest.raises(ValueError, match="sentences: expected 2 entries"):
         payload(figure(2, 3))
+    panel = Panel("", UNIT, UNIT, (), title="digits", picture=Picture(("a",), (np.zeros((2, 2), np.uint8),)))
+    with pytest.raises(ValueError, match="frames of digits: expected 2 entries, one for each position of a, got 1"):
+        payload(Explorer((control,), (panel,), ("", "")))
 
 
 def test_rows_run_with_the_last_control_fastest():
@@ -338,3 +406,153 @@ def test_no_curve_leaves_its_panel(tempering):
         for points in (points for series in panel.series for points in series.points):
             assert panel.y.low <= points[:, 1].min()
             assert points[:, 1].max() <= panel.y.high
+
+
+# The film.
+
+
+def test_the_film_shows_the_density_and_the_misfit_of_two_gaussian_layers():
+    y, E, r = 0.3, 4.0, 10.0
+    v, height = filming.density(y).T
+    assert height == pytest.approx(stats.norm.pdf(v, scale=math.sqrt(y)) / stats.norm.pdf(0, scale=math.sqrt(y)))
+    v, share = filming.misfit(E / r).T
+    v = torch.tensor(v)
+
+    def c(misfit, at):  # q(u|v) has slope 0 and p(u|v) the slope whose square is the misfit, both with variance 1
+        return kl_divergence(Normal(0.0 * at, 1.0), Normal(math.sqrt(misfit) * at, 1.0))
+
+    assert share == pytest.approx((c(E, v) / c(r, torch.tensor(3.0))).numpy())
+
+
+def test_the_film_tells_and_marks_what_its_curves_show():
+    film = EXPLORERS["film"]()
+    position = film.start()
+    assert film.sentences[position] == (
+        "r = 1,000, time 4. Variance, misfit and KL (nats). Full gradient: 0.001, 985, 3.4. Eq. (9): 1, 0.35, 0.17. "
+        "Fisher step for φ: 0.26, 0.35, 0.34."
+    )
+    full, nine, fisher, *dots = film.panels[-1].series
+    for curve, dot in zip((full, nine, fisher), dots, strict=True):
+        ((tau, nats),) = dot.points[position]
+        assert tau == pytest.approx(10**0.6)
+        assert np.interp(math.log(tau), np.log(curve.points[2][:, 0]), curve.points[2][:, 1]) == pytest.approx(nats)
+    for panel, variance in zip(film.panels, (0.001, 1.0, 0.26), strict=False):
+        v, height = panel.series[1].points[position].T
+        inside = height > 0.5  # |v| < 1.18 standard deviations
+        assert np.ptp(v[inside]) == pytest.approx(2 * math.sqrt(2 * math.log(2) * variance), rel=0.15)
+
+
+# The dial.
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.4, 0.9])
+def test_the_theory_of_the_dial_is_that_of_quadrature_over_the_data(lam):
+    S, beta, sigma2 = dialled.S, dialled.BETA, dialled.SIGMA2
+
+    def unit(weight):
+        """A and the ELBO of a unit whose F is where its own field is zero, means over x on a grid."""
+        power = (sigma2 + weight * beta) / (sigma2 + beta)
+        F2, D = max(0.0, S - (sigma2 + beta) / power), sigma2 + beta
+        x, step = np.linspace(-12, 12, 4001, retstep=True)
+        variance = 1 / (1 + power * F2 / D)
+        mean = variance * power * math.sqrt(F2) * x / D
+        A = 0.5 * (variance + mean**2 - 1 - math.log(variance))
+        # E_q log p(x|v) - A, with u integrated out
+        missed = (x - math.sqrt(F2) * mean) ** 2 + F2 * variance
+        elbo = -0.5 * (math.log(2 * math.pi * D) + missed / D) - A
+        weights = stats.norm.pdf(x, scale=math.sqrt(S)) * step
+        return weights @ A, weights @ elbo
+
+    (A, elbo), (A_full, elbo_full) = unit(lam), unit(1.0)
+    share, cost = dialled.fixed_decoder(torch.tensor([lam], dtype=torch.float64))
+    assert share == pytest.approx([A / A_full], abs=1e-6)
+    assert cost == pytest.approx([dialled.UNITS * (elbo - elbo_full)], abs=1e-6)
+
+
+def test_the_points_of_the_dial_are_the_recorded_runs():
+    dial = EXPLORERS["dial"]()
+    table = results.frame("main", "weights")
+    table = table[(table.data == "mnist") & (table.decoder == "p(x|u,v)")].set_index(["method", "seed"])
+    ratio = table.A["lambda=0.5"] / table.A["full"]
+    change = table.elbo["lambda=0.5"] - table.elbo["full"]
+    for panel, values in zip(dial.panels, (ratio, change), strict=True):
+        bars, means = panel.series[4:6]
+        assert means.points[0][1] == pytest.approx([0.508, values.mean()])
+        half = stats.t.ppf(0.975, 4) * stats.sem(values)
+        assert bars.points[0][3:5, 1] == pytest.approx([values.mean() - half, values.mean() + half])
+    at_half = dial.sentences[dial.start()]
+    assert re.search(rf"p\(x\|u,v\) {100 * ratio.mean():.0f} ± \d+%, −{-change.mean():.2f} ± ", at_half)
+
+
+def test_the_points_of_the_dial_lie_in_their_panels():
+    for panel in EXPLORERS["dial"]().panels:
+        for points in (points for series in panel.series for points in series.points):
+            ends = points[~np.isnan(points[:, 1]), 1]
+            assert panel.y.low < ends.min()
+            assert ends.max() < panel.y.high
+
+
+# The playback.
+
+
+def test_a_row_of_digits_has_one_u_and_a_column_one_v():
+    shown = digits(filmed()[0], 0)
+    assert shown.shape == (128, 256)
+    for row, column in ((0, 0), (3, 0), (0, 7), (2, 5)):  # made_up says v in tens and u in ones
+        cell = shown[32 * row : 32 * (row + 1), 32 * column : 32 * (column + 1)]
+        assert (cell[2:-2, 2:-2] == 10 * column + row).all()
+        assert not cell[:2].any()
+
+
+def test_canvases_are_the_bits_in_their_order_and_boxes_lie_on_their_objects():
+    run = filmed()[-1]
+    shown = canvases(run, 0)
+    assert shown.shape == (128, 256)
+    line = boxes(run, 0).reshape(-1, 6, 2)
+    assert len(line) == sum(run.samples["film_q"][0].argmax(-1)) == 7
+    for corners in line[:, :5]:
+        across, down = corners[:, 0] * 256, (1 - corners[:, 1]) * 128
+        left, right, top, bottom = (round(f()) for f in (across.min, across.max, down.min, down.max))
+        inside = shown[top:bottom, left:right]
+        assert inside.shape == (28, 28)  # 14 pixels, twice their size
+        assert (inside == 255).all()
+        assert shown[top - 2, left] != 255
+
+
+def test_a_moment_tells_the_mean_of_the_rows_before_it():
+    runs = filmed()
+    shown = playback(runs)
+    metrics = next(r for r in runs if (r.config.decoder, r.config.method) == ("p(x|u,v)", "modified")).metrics
+    end = metrics[(metrics.step > 0.475 * 400) & (metrics.step <= 0.5 * 400)]
+    sentence = shown.sentences[8 + 3]
+    assert sentence.startswith("digits, p(x|u,v), 50% trained. Full gradient: R ")
+    assert f"Eq. (9): R −{-end.R.mean():.1f}, A {end.A.mean():.2f}, C {end.C.mean():.1f} nats." in sentence
+    dot = next(s for s in shown.panels[2].series if s.look == "dot" and s.colour == "modified")
+    assert dot.points[8 + 3][0] == pytest.approx([0.5, end.A.mean()])
+
+
+def test_the_counted_objects_are_told_beside_those_that_are_there():
+    sentence = playback(filmed()).sentences[-1]
+    assert sentence.count(" nats, objects 7.") == 2
+    assert sentence.endswith(f" The eight canvases hold {two_digits.canvases.counts('test')[:8].sum()} objects.")
+
+
+def test_a_panel_shows_its_own_method():
+    runs = filmed()
+    darker = [
+        replace(r, samples=r.samples | {"film_prior_v": r.samples["film_prior_v"] // 2})
+        if r.config.method == "modified" and r.config.hierarchical
+        else r
+        for r in runs
+    ]
+    shown = playback(darker)
+    assert [panel.title for panel in shown.panels[:2]] == ["full gradient", "eq. (9)"]
+    full, nine = (panel.picture.frames[0].astype(int) for panel in shown.panels[:2])
+    assert (nine == full // 2).all()
+    assert METHODS == ("full", "modified")
+
+
+def test_runs_that_are_missing_are_named_with_the_command_that_makes_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONDKL_DATA", str(tmp_path))
+    with pytest.raises(RecordError, match="make study NAME=showcase"):
+        EXPLORERS["playback"]()

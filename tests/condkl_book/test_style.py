@@ -11,7 +11,9 @@ from colorspacious import cspace_convert
 from jupyter_client.manager import start_new_kernel
 from matplotlib.colors import to_hex, to_rgb
 
-from condkl_book.style import COLOURS, NAMES, colour_of, in_nats, name_of, use_style
+from condkl_book.figure_data import MIME
+from condkl_book.looks import GROUND
+from condkl_book.style import COLOURS, DARK, NAMES, colour_of, in_nats, name_of, use_style
 from condkl_studies import plans
 
 # The colours that stand side by side in a figure.
@@ -23,6 +25,7 @@ TOGETHER = [
     ("full", "modified", "lambda_warm_up", "exact", "muted"),
     ("full", "modified", "interpolated", "exact"),
 ]
+PALETTES = {"light": COLOURS, "dark": DARK}
 SIGHTS = ("normal", "protanomaly", "deuteranomaly", "tritanomaly")
 
 
@@ -50,7 +53,7 @@ def test_an_objective_that_is_added_needs_no_line():
     assert (name_of("lambda=0.25"), colour_of("lambda=0.25")) == ("λ = 0.25", COLOURS["interpolated"])
 
 
-def test_a_notebook_shows_its_figures_as_vectors_and_as_pixels(monkeypatch):
+def test_a_notebook_shows_its_figures_as_vectors_and_as_pixels_and_keeps_their_numbers(monkeypatch):
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel has its own
     cell = """
 import matplotlib.pyplot as plt, condkl_book.style
@@ -66,11 +69,13 @@ plt.plot([1, 2]); plt.show()
         manager.shutdown_kernel(now=True)
     (figure,) = (message["content"]["data"] for message in shown if message["msg_type"] == "display_data")
     assert {"image/svg+xml", "application/pdf", "image/png"} <= set(figure)
+    assert figure[MIME].splitlines() == ["series,kind,x,y", "no. 1,line,0,1", "no. 1,line,1,2"]
 
 
-def test_no_two_meanings_share_a_colour():
-    assert len(set(COLOURS.values())) == len(COLOURS)
-    assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in COLOURS.values())
+@pytest.mark.parametrize("palette", PALETTES.values(), ids=PALETTES)
+def test_no_two_meanings_share_a_colour(palette):
+    assert len(set(palette.values())) == len(palette)
+    assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in palette.values())
 
 
 def seen(colour, sight):
@@ -90,24 +95,29 @@ def test_every_colour_is_compared_with_those_beside_it():
     assert {name for names in TOGETHER for name in names} == set(COLOURS)
 
 
+@pytest.mark.parametrize("palette", PALETTES.values(), ids=PALETTES)
 @pytest.mark.parametrize("names", TOGETHER, ids="-".join)
-def test_colours_of_one_figure_stay_apart_with_any_colour_blindness(names):
+def test_colours_of_one_figure_stay_apart_with_any_colour_blindness(names, palette):
     # The measure is Petroff's ten colours, which were optimised for this distance: no pair is closer than his closest.
     petroff = [entry["color"] for entry in plt.style.library["petroff10"]["axes.prop_cycle"]]
     least = min(min(distances(petroff, sight).values()) for sight in SIGHTS)
     assert 10 < least < 20
-    ours = [COLOURS[name] for name in names]
+    ours = [palette[name] for name in names]
     close = [(sight, pair) for sight in SIGHTS for pair, apart in distances(ours, sight).items() if apart < least]
     assert close == []
 
 
-def test_every_colour_stands_out_from_white():
-    def luminance(colour):
-        rgb = np.array(to_rgb(colour))
-        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-        return linear @ [0.2126, 0.7152, 0.0722]
+def luminance(colour):
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
 
-    contrast = {name: 1.05 / (luminance(colour) + 0.05) for name, colour in COLOURS.items()}
+
+@pytest.mark.parametrize(("palette", "ground"), [(COLOURS, "white"), (DARK, GROUND)], ids=PALETTES)
+def test_every_colour_stands_out_from_its_ground(palette, ground):
+    behind = luminance(ground)
+    pairs = {name: sorted((luminance(colour), behind)) for name, colour in palette.items()}
+    contrast = {name: (lighter + 0.05) / (darker + 0.05) for name, (darker, lighter) in pairs.items()}
     assert [name for name, ratio in contrast.items() if ratio < 3] == [], "WCAG 2.2, 1.4.11"
 
 
