@@ -26,8 +26,8 @@ SUDO = $(if $(filter 0,$(UID)),,sudo)
 NBSTRIPOUT = -m nbstripout --keep-id --extra-keys "metadata.language_info.version"
 NOTEBOOKS = find book \( -name _build -o -name '.?*' \) -prune -o -name '*.ipynb' -exec
 
-.PHONY: help book test test-slow unit chapters lint format serve lab picture paper arxiv study verify bench gpu site-test
-.PHONY: apt-chromium apt-latex clean environment
+.PHONY: help book test test-slow unit chapters lint format serve lab picture paper arxiv study verify bench gpu site-test apt-chromium apt-latex clean
+.PHONY: environment
 .NOTPARALLEL:
 
 help: ## list the targets
