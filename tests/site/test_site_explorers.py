@@ -13,9 +13,9 @@ PAGES = {
     "density": "01_hierarchies",
     "flow": "03_the_kl_alone",
     "tempering": "04_the_vae",
-    **dict.fromkeys(("film", "dial"), "index"),
+    **dict.fromkeys(("film", "playback", "dial"), "index"),
 }
-PLAYED = ["film"]
+PLAYED = ["film", "playback"]
 STATE = """(figure) => ({
   sentence: figure.querySelector(".explorer-sentence").textContent,
   labels: [...figure.querySelectorAll("svg[role=img]")].map((e) => e.getAttribute("aria-label")),
@@ -38,6 +38,14 @@ MOVES = """(figure) => [...figure.querySelectorAll("input")].flatMap((slider) =>
     figure.getBoundingClientRect();
     return performance.now() - start;
   }))"""
+# How many frames the file of each picture has, and how many its place on the page has room for.
+FRAMES = """(figure) => Promise.all([...figure.querySelectorAll("image")].map(async (place) => {
+  const file = new Image();
+  file.src = place.href.baseVal;
+  await file.decode();
+  const frame = file.naturalWidth / 2; // a frame is half as high as wide
+  return [file.naturalHeight / frame, Number(place.getAttribute("height")) / 760];
+}))"""
 # The contrast of each curve with the page behind it (WCAG 2.2, 1.4.11), by its colour.
 CONTRASTS = """(figure) => {
   const luminance = (colour) => {
@@ -289,3 +297,21 @@ def test_nothing_moves_by_itself_where_that_is_not_wanted(figure):
     figure.page.emulate_media(reduced_motion="reduce")
     assert not button.is_visible()
     figure.page.emulate_media(reduced_motion="no-preference")
+
+
+@pytest.mark.parametrize("opened", ["playback"], indirect=True)
+def test_the_pictures_are_there_and_follow_the_moment_and_the_model(figure):
+    frames = figure.evaluate(FRAMES)
+    assert len(frames) == 2
+    assert all(in_file == on_page > 8 for in_file, on_page in frames)
+    before = figure.evaluate(STATE)["pictures"]
+    figure.locator("input").focus()
+    figure.page.keyboard.press("ArrowLeft")
+    earlier = figure.evaluate(STATE)["pictures"]
+    assert all(one != other for one, other in zip(before, earlier, strict=True))
+    figure.locator("select").select_option("counting")
+    assert all(one != other for one, other in zip(figure.evaluate(STATE)["pictures"], earlier, strict=True))
+
+
+def test_the_pictures_of_the_front_page_are_below_1_MB():
+    assert sum(file.stat().st_size for file in (SITE / "_images").glob("explorer-*.png")) < 1_000_000
