@@ -32,7 +32,7 @@ def links(extension):
 
 
 def text(name, kind):
-    return "\n".join("".join(cell["source"]) for cell in NOTEBOOKS[name] if cell["cell_type"] == kind)
+    return "\n".join("".join(cell["source"]) for cell in NOTEBOOKS[Path(name).name] if cell["cell_type"] == kind)
 
 
 def checked(name):

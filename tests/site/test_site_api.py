@@ -61,7 +61,9 @@ def test_a_line_with_code_has_tests():
         assert any(link.startswith("api/") for link in to) == any(link.startswith("_tests/") for link in to), anchor
 
 
-@pytest.mark.parametrize("page", ["06_protocol.html", "07_two_layers.html", "09_other_models.html", "10_the_verdict.html"])
+@pytest.mark.parametrize(
+    "page", ["06_protocol.html", "07_two_layers.html", "09_other_models.html", "10_the_verdict.html"]
+)
 def test_every_source_under_a_figure_leads_to_its_runs(page):
     sources = soup(page).select("div.source")
     assert sources
