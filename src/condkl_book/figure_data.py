@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator
 from matplotlib.transforms import Transform
 from numpy.typing import ArrayLike, NDArray
 
-#: Beside the picture in an executed notebook: only the site reads it.
+#: Beside the picture in an executed notebook; only the site reads it.
 MIME = "application/vnd.condkl.figure+csv"
 MOST = 200  # points of a curve: more do not show
 Values = NDArray[Any]

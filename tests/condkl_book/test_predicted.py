@@ -4,9 +4,11 @@ import json
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
 from condkl_book import predicted
+from condkl_book.style import COLOURS
 from condkl_studies.predictions import Verdict, predictions
 
 PAGE = Path(__file__).parents[2] / "book" / "predictions.ipynb"
@@ -65,3 +67,48 @@ def test_what_is_filed_is_listed_with_its_reason(kind):
     lines = predicted.filed(kind).splitlines()
     assert lines == [f"- **{one.number}:** {getattr(one, kind)}" for one in ALL if getattr(one, kind)]
     assert all(line.endswith(".") for line in lines)
+
+
+@pytest.fixture
+def dots():
+    """Return the dots of a figure in which a few predictions differ from the rest, by number."""
+    judged = VERDICTS | {
+        1: Verdict(True, "held.", 0.5),
+        2: Verdict(False, "failed.", -2.0),
+        3: Verdict(None, "open."),
+        4: Verdict(True, "far.", 1e6),
+        5: Verdict(False, "no number."),
+    }
+    figure = predicted.plot(judged)
+    lines = [line for axis in figure.axes for line in axis.lines if "," in str(line.get_label())]
+    yield {int(line.get_label().split(",")[0]): line for line in lines}
+    plt.close(figure)
+
+
+def test_every_prediction_has_a_dot_on_the_line_of_its_number(dots):
+    assert list(dots) == [one.number for one in ALL]
+    for number, line in dots.items():
+        axis = line.axes
+        names = dict(zip(axis.get_yticks(), (tick.get_text() for tick in axis.get_yticklabels()), strict=True))
+        assert names[line.get_ydata()[0]] == str(number)
+
+
+def test_a_dot_stands_at_its_margin_and_what_has_none_at_the_end_of_its_side(dots):
+    ends = dots[4].get_xdata()[0]
+    assert [dots[k].get_xdata()[0] for k in (1, 2, 3, 5)] == [0.5, -2.0, 0.0, -ends]
+    assert ends == dots[6].get_xdata()[0] > 10
+    low, high = dots[1].axes.get_xlim()
+    assert low < -ends < ends < high
+
+
+def test_a_dot_says_what_became_of_it_by_shape_and_colour(dots):
+    shapes = {k: (dots[k].get_marker(), dots[k].get_color()) for k in (1, 2, 3)}
+    assert len(set(shapes.values())) == 3
+    assert (shapes[1][1], shapes[2][1]) == (COLOURS["full"], COLOURS["modified"])
+    assert [k for k in range(1, 7) if dots[k].get_markerfacecolor() == "white"] == [3, 5, 6]
+
+
+def test_every_study_has_its_name_once(dots):
+    axes = {line.axes for line in dots.values()}
+    names = [text.get_text() for axis in axes for text in axis.texts]
+    assert sorted(names) == sorted({one.section.replace("_", " ") for one in ALL})

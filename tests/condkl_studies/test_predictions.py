@@ -156,6 +156,7 @@ def test_it_holds_where_all_is_as_predicted(number, monkeypatch):
     assert found.held is True, found.evidence
     assert found.evidence.endswith(".")
     assert "nan" not in found.evidence
+    assert found.margin is None or found.margin > 0
 
 
 @pytest.mark.parametrize("number", ALL)
@@ -163,6 +164,7 @@ def test_it_fails_where_one_thing_is_not_as_predicted(number):
     one, (name, *change) = ALL[number], BREAKS[number]
     found = one.verdict({read: table(read) for read in one.reads} | {name: broken(table(name), *change)})
     assert found.held is False, found.evidence
+    assert found.margin is None or found.margin <= 0
 
 
 @pytest.mark.parametrize(("number", "name", "settings", "column", "value"), [*worlds.PARTS, *counted_world.PARTS])
@@ -171,6 +173,17 @@ def test_it_fails_in_each_of_its_parts(number, name, settings, column, value):
     read = {reads: table(reads) for reads in one.reads}
     found = one.verdict(read | {name: broken(table(name), settings, column, value)})
     assert found.held is False, found.evidence
+
+
+def test_most_say_how_far_they_were_from_their_bounds():
+    judged = {number: one.verdict({name: table(name) for name in one.reads}) for number, one in ALL.items()}
+    assert [number for number, found in judged.items() if found.margin is None] == [51, 56, 57, 60, 61, 62]
+
+
+def test_a_margin_is_in_units_of_the_bound_and_of_several_the_nearest(records):
+    found = ALL[2].verdict({"main": frame("main")})
+    assert found.margin == pytest.approx((round(6.0) - 3 + 0.5) / 3)  # six nats are farther from two
+    assert ALL[14].verdict({"cures": frame("cures")}).margin == pytest.approx(3.5 / 2.5 - 1)
 
 
 def test_the_numbers_have_no_gaps():

@@ -17,5 +17,5 @@ def _made(name: str) -> Explorer:
 
 # A chapter that uses the numbers of one reads no other, nor the records that some are made of.
 _NAMES = ("density", "dial", "film", "flow", "playback", "tempering")
-#: The explorers by name: functions that make them, each in the module of its name.
+#: The explorers by name, functions that make them, each in the module of its name.
 EXPLORERS: dict[str, Callable[[], Explorer]] = {name: partial(_made, name) for name in _NAMES}

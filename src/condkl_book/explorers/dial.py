@@ -11,7 +11,7 @@ from condkl_book.explorers.tables import Array, Axis, Explorer, Panel, Series, s
 from condkl_studies.results import Interval, frame, interval, minus, where
 
 LAMBDA_VALUES = tuple(k / 20 for k in range(21))
-#: The linear model: so many equal units, each with its own direction of x, of variance S.
+#: The linear model has so many equal units, each with its own direction of x, of variance S.
 UNITS, S, BETA, SIGMA2 = 20, 1.6, 0.5, 0.5
 #: Recorded weights λ by the method's name, in the order of λ.
 METHODS = {"modified": 0.0, "lambda=0.5": 0.5, "lambda=0.7": 0.7, "lambda=0.9": 0.9, "full": 1.0}

@@ -17,7 +17,7 @@ Bytes = NDArray[np.uint8]
 
 # The grid of a panel in the page: a quarter of a pixel on a phone.
 WIDTH, HEIGHT = 1120, 760
-#: Looks that mark each point for itself: large, small, and small and square.
+#: Looks that mark each point for itself, large, small, and small and square.
 DOTS = ("dot", "point", "square")
 EMPTY = "M0 0"
 GREYS = 16  # levels that a picture keeps, more than an eye misses at the size of a digit

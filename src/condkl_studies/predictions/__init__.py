@@ -3,8 +3,8 @@
 Each module of this package has the predictions of a section of their page, each a function under `predicts`. Its
 docstring is the statement as it was committed, in Markdown. Its parameters say what it is judged by: `main` stands for
 `results.frame("main")`, `main_curves` for `results.curves("main")`, and `evidence` for `tables.true_evidence()`. It
-returns whether the statement holds, and what was found, in words. A statement is never changed once a run exists of a
-study that it is judged by.
+returns whether the statement holds, as a `Margin` where it has a distance to its bound, and what was found, in words.
+A statement is never changed once a run exists of a study that it is judged by.
 """
 
 import inspect
@@ -17,9 +17,10 @@ from pandas import DataFrame, Series
 
 from condkl import _modules
 from condkl_studies import plans, results, store, tables
+from condkl_studies.predictions._margins import Margin
 from condkl_studies.results import Interval, minus
 
-Judged = tuple[bool | np.bool, str]
+Judged = tuple[bool | np.bool | Margin, str]
 Judge = Callable[..., Judged]
 DECODERS = PLAIN, SKIP = "p(x|u)", "p(x|u,v)"
 
@@ -30,6 +31,7 @@ class Verdict:
 
     held: bool | None
     evidence: str
+    margin: float | None = None  #: how far from its bound, above zero where it held; None where that is no number
 
     def __str__(self) -> str:
         return "open" if self.held is None else "held" if self.held else "failed"
@@ -59,7 +61,7 @@ class Prediction:
     def verdict(self, read: Mapping[str, DataFrame]) -> Verdict:
         """Judge it by tables of these names."""
         held, evidence = self.judge(**{name: read[name] for name in self.reads})
-        return Verdict(bool(held), evidence)
+        return Verdict(bool(held), evidence, held.size if isinstance(held, Margin) else None)
 
 
 def written(date: str, commit: str = "") -> Callable[..., Callable[[Judge], Prediction]]:

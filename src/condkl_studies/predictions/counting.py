@@ -7,6 +7,7 @@ from pandas import DataFrame, Series
 from condkl_studies.counting.starvation import FEW, RIGHT, starvation
 from condkl_studies.plans.counting_controls import DOSES, RATIO
 from condkl_studies.predictions import Judged, each, span, written
+from condkl_studies.predictions._margins import above, at_least, at_most, below, between, every, lower, none
 from condkl_studies.results import interval, where
 
 predicts = written("29 November 2026", "f3e5a78")
@@ -28,7 +29,7 @@ def _it_sees_what_is_not_there(counting: DataFrame) -> Judged:
     object more costs it nothing where $R$ does not fall, whatever its KL is: the odds are multiplied by
     $e^{c(n+1) - c(n)}$."""
     found = {name: _over(_way(counting, "modified", **start)) for name, start in STARTS.items()}
-    held = all((over > 0.15).all() for over in found.values())
+    held = every(above(over, 0.15) for over in found.values())
     return held, f"under eq. (9) the mean number of objects minus the true one: {_spans(found)}."
 
 
@@ -54,7 +55,7 @@ def _the_full_gradient_starves(counting: DataFrame) -> Judged:
     it is so in none of 5. *Reason:* while the KLs are large theta learns not to use the second object, and $\phi$ gets
     gradients of the size of $q(n = 2)$: nothing calls it back."""
     found = {name: int((_share(_way(counting, "full", **start)) < FEW).sum()) for name, start in STARTS.items()}
-    held = all(found[name] >= 7 for name in LATE) and found["the usual start"] == 0
+    held = every(at_least(found[name], 7) for name in LATE) & none(found["the usual start"])
     return held, f"seeds with fewer than {FEW} of the objects under the full gradient: {each(found)}."
 
 
@@ -64,7 +65,7 @@ def _a_rising_weight_rescues(counting: DataFrame) -> Judged:
     images in at least 8 of 10 seeds. *Reason:* at the start theta does not see what the objects cost, so that both are
     tried until they cost less than they gain; at the end it follows the ELBO, which punishes each that is not there."""
     found = _right_seeds(counting, "lambda_warm_up")
-    return all(n >= 8 for n in found.values()), f"seeds that count right with rising λ: {each(found)}."
+    return every(at_least(n, 8) for n in found.values()), f"seeds that count right with rising λ: {each(found)}."
 
 
 @predicts(54, foreshadowed=f"{_PILOT} with a warm-up of $C$ counted right from the blind start.")
@@ -74,7 +75,7 @@ def _so_do_remedies_without_it(counting: DataFrame) -> Judged:
     *Reason:* what starves is the price of an object at the start. Both lower it, and $\phi$ sees it too."""
     rising = _right_seeds(counting, "lambda_warm_up")
     found = {way: _right_seeds(counting, way) for way in ("conditional_warm_up", "encoder_at_prior")}
-    held = all(seeds[name] >= rising[name] - 1 for seeds in found.values() for name in LATE)
+    held = at_most(max(rising[name] - seeds[name] for seeds in found.values() for name in LATE), 1)
     named = {"rising λ": rising, "a warm-up of C": found["conditional_warm_up"]}
     named["an encoder at its prior"] = found["encoder_at_prior"]
     return held, f"seeds that count right: {each({name: each(seeds) for name, seeds in named.items()})}."
@@ -88,7 +89,7 @@ def _the_price_is_small_where_it_learns(counting: DataFrame) -> Judged:
     prefers, and learn to draw one digit as two objects."""
     rows = where(counting, **USUAL)
     gap, best = (_paired(rows, column, "modified", "full") for column in ("test_elbo", "test_best_elbo"))
-    held = -5 < gap.mean() < -0.5 and best.mean() < gap.mean() / 3
+    held = above(gap.mean(), -5) & below(gap.mean(), -0.5) & below(best.mean(), gap.mean() / 3)
     words = f"{interval(gap):+.2f} nats of ELBO, and {interval(best):+.2f} with the best q(n|x)"
     return held, f"from the usual start eq. (9) minus full is {words}."
 
@@ -136,7 +137,7 @@ def _a_kl_warm_up_goes_blank(counting_controls: DataFrame) -> Judged:
     some of it stays."""
     rows = where(counting_controls, glimpse_bias=-2.0)
     found = {way: int((_way(rows, way).test_blank > 0.5).sum()) for way in ("kl_warm_up", "conditional_warm_up")}
-    held = found["kl_warm_up"] >= 4 and found["conditional_warm_up"] <= 1
+    held = at_least(found["kl_warm_up"], 4) & at_most(found["conditional_warm_up"], 1)
     return held, f"seeds that end blank: {found['kl_warm_up']} with a KL warm-up, {found['conditional_warm_up']} of C."
 
 
@@ -150,7 +151,7 @@ def _no_weight_helps_where_r_falls(counting_controls: DataFrame) -> Judged:
     rows = where(counting_controls, glimpse_bias=0.0)
     ways = ("full", "modified", "lambda_warm_up", "conditional_warm_up", "frozen_count")
     found = {way: int((_share(_way(rows, way)) < FEW).sum()) for way in ways}
-    held = all(found[way] >= 4 for way in ways[:-1]) and found["frozen_count"] <= 1
+    held = every(at_least(found[way], 4) for way in ways[:-1]) & at_most(found["frozen_count"], 1)
     return held, f"seeds of five with fewer than {FEW} of the objects: {each(found)}."
 
 
@@ -208,7 +209,7 @@ def _a_baseline_beats_it(counting_estimators: DataFrame, counting_estimators_cur
     rows = counting_estimators_curves[counting_estimators_curves["run"].isin(runs)]
     means = rows.groupby("run")[["noise_n_full", "noise_n_modified", "noise_image_full"]].mean()
     cut, baseline = means.noise_n_modified / means.noise_n_full, means.noise_image_full / means.noise_n_full
-    held = cut.between(0.6, 1).all() and (baseline < 1 / 3).all()
+    held = between(cut, 0.6, 1) & below(baseline, 1 / 3)
     return held, f"eq. (9) has {span(cut)} of the noise, and a baseline for each image {span(baseline)}."
 
 
@@ -223,7 +224,9 @@ def _one_sample_counts_worse(counting_estimators: DataFrame) -> Judged:
     one = _by_seed(_way(score, "full"), "test_elbo") - _by_seed(_way(exact, "full"), "test_elbo")
     term = _paired(exact, "test_elbo", "modified", "full")
     words = f"{interval(one):+.2f} nats by one sample, {interval(term):+.2f} by eq. (9)"
-    return interval(one).high < 0 and one.mean() < term.mean(), f"against the full gradient by the exact sum: {words}."
+    return lower(interval(one)) & below(
+        one.mean(), term.mean()
+    ), f"against the full gradient by the exact sum: {words}."
 
 
 def _way(table: DataFrame, name: str, **settings: object) -> DataFrame:

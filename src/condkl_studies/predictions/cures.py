@@ -3,6 +3,7 @@
 from pandas import DataFrame, concat
 
 from condkl_studies.predictions import DECODERS, PLAIN, Judged, gaps, written
+from condkl_studies.predictions._margins import above, every, higher, lower
 from condkl_studies.results import minus, where
 
 predicts = written("22 November 2026", "0ad986a")
@@ -20,7 +21,7 @@ def _each_keeps_the_layer(cures: DataFrame) -> Judged:
     gradient at the end, or never leave it."""
     least = {name: where(cures, method=method, decoder=PLAIN).val_A.min() for method, name in CURES.items()}
     words = ", ".join(f"{A:.2f} ({name})" for name, A in least.items())
-    return all(A > 1 for A in least.values()), f"the least A over seeds with p(x|u) is {words} nats."
+    return above(list(least.values()), 1), f"the least A over seeds with p(x|u) is {words} nats."
 
 
 @predicts(14)
@@ -28,14 +29,14 @@ def _free_bits_hold_their_floor(cures: DataFrame) -> Judged:
     """**Free bits hold $A$ at their floor or above:** $A > 2.5$ in every seed, both decoders."""
     A = where(cures, method="free_bits").groupby("decoder").val_A
     plain, skip = (f"{A.min()[decoder]:.2f} to {A.max()[decoder]:.2f}" for decoder in DECODERS)
-    return (A.min() > 2.5).all(), f"with free bits A is {plain} nats with p(x|u), {skip} with p(x|u,v)."
+    return above(A.min(), 2.5), f"with free bits A is {plain} nats with p(x|u), {skip} with p(x|u,v)."
 
 
 @predicts(15)
 def _a_warm_up_leaves_more_units(cures: DataFrame, main: DataFrame) -> Judged:
     r"""**A warm-up of the KL terms leaves more units of $v$ active** than the full gradient, with $p(x \given u)$."""
     more = minus(concat([cures, main]), "active_v", "kl_warm_up", decoder=PLAIN)
-    return more.low > 0, f"the KL warm-up has {more:+.1f} more active units of v than the full gradient, with p(x|u)."
+    return higher(more), f"the KL warm-up has {more:+.1f} more active units of v than the full gradient, with p(x|u)."
 
 
 @predicts(16)
@@ -43,7 +44,7 @@ def _phi_on_the_prior_costs_little(cures: DataFrame, main: DataFrame) -> Judged:
     r"""**Training $\phi$ on the prior too costs ELBO**, but less than 2 nats against the full gradient, with both
     decoders. *Reason:* capacity goes to $v$ that the data never ask for."""
     found = gaps(concat([cures, main]), "elbo", "prior_mixture")
-    return all(gap.high < 0 and gap.mean > -2 for gap in found), " ".join(
+    return every(lower(gap) & above(gap.mean, -2) for gap in found), " ".join(
         f"With {decoder}, φ on p(v) too minus full is {gap:+.2f} nats of test ELBO: "
         f"{'a cost by its interval' if gap.high < 0 else 'no clear cost'}, "
         f"{'below' if gap.mean > -2 else 'and not below'} 2."
@@ -58,4 +59,4 @@ def _the_best_cure_is_not_behind(cures: DataFrame, main: DataFrame) -> Judged:
     best = str(where(cures, decoder=PLAIN).groupby("method").elbo.mean()[[*CURES]].idxmax())
     gap = minus(concat([cures, main]), "elbo", best, "modified", decoder=PLAIN)
     words = f"{CURES[best]}; minus eq. (9) its test ELBO is {gap:+.2f} nats. We had expected the KL warm-up to be it"
-    return gap.low > 0, f"the cure of highest mean test ELBO with p(x|u) is {words}."
+    return higher(gap), f"the cure of highest mean test ELBO with p(x|u) is {words}."

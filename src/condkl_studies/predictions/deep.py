@@ -4,6 +4,7 @@ from pandas import DataFrame, Series
 
 from condkl_studies.plans.deep import FIVE, THREE
 from condkl_studies.predictions import PLAIN, Judged, span, written
+from condkl_studies.predictions._margins import above, below, higher, lower
 from condkl_studies.results import minus, where
 
 predicts = written("29 November 2026", "1fdc9cf")
@@ -24,10 +25,10 @@ def _what_is_above_the_lowest_layer_falls_silent(deep: DataFrame) -> Judged:
     decoder sees the lowest layer alone and learns, each layer above is redundant but for what a Gaussian cannot
     express, and any $\lambda < 1$ lets it die. Where a layer reaches $x$ itself, it keeps what $R$ rewards."""
     cut, full = (where(deep, method=method) for method in ("modified", "full"))
-    above = where(cut, decoder=PLAIN).pipe(lambda table: table.val_A + table.val_C - _lowest(table))
+    upper = where(cut, decoder=PLAIN).pipe(lambda table: table.val_A + table.val_C - _lowest(table))
     shares = [100 * _share(where(table, decoder=RESIDUAL)) for table in (cut, full)]
-    return (above < 0.1).all() and (shares[0] > 50).all() and (shares[1] < 50).all(), (
-        f"under eq. (9) with p(x|z₁) the KLs above the lowest layer sum to {span(above)} nats; with states the lowest "
+    return below(upper, 0.1) & above(shares[0], 50) & below(shares[1], 50), (
+        f"under eq. (9) with p(x|z₁) the KLs above the lowest layer sum to {span(upper)} nats; with states the lowest "
         f"has {span(shares[0])}% of all KL, and {span(shares[1])}% under the full gradient."
     )
 
@@ -42,7 +43,7 @@ def _the_price_is_that_of_two_layers(deep: DataFrame, main: DataFrame) -> Judged
     here = minus(_of(deep, THREE), "elbo", "modified", decoder=PLAIN)
     there = minus(main, "elbo", "modified", decoder=PLAIN)
     words = f"{here:+.2f} nats at three layers, and {there:+.2f} at two"
-    return here.high < 0 and abs(here.mean - there.mean) < 0.7, f"with p(x|z₁) eq. (9) minus full is {words}."
+    return lower(here) & below(abs(here.mean - there.mean), 0.7), f"with p(x|z₁) eq. (9) minus full is {words}."
 
 
 @predicts(43)
@@ -54,7 +55,7 @@ def _a_weight_near_one_gains_nothing(deep: DataFrame) -> Judged:
     are reparameterised. A look of one seed at four layers had 0.9 ahead by 0.3 nats."""
     gap = minus(_of(deep, THREE), "log_likelihood", "lambda=0.9", decoder=RESIDUAL)
     words = f"{gap:+.2f} nats of likelihood estimate at three layers with states"
-    return gap.low <= 0 and -0.5 < gap.mean < 0.3, f"λ = 0.9 minus full is {words}."
+    return ~higher(gap) & above(gap.mean, -0.5) & below(gap.mean, 0.3), f"λ = 0.9 minus full is {words}."
 
 
 @predicts(44)
@@ -68,7 +69,7 @@ def _balancing_tempers_below_and_wakes_above(deep: DataFrame) -> Judged:
     three = where(_of(deep, THREE), decoder=PLAIN)
     R, elbo, A = (minus(three, column, "kl_balancing") for column in ("R", "elbo", "val_A"))
     words = f"{R:+.2f} nats of R, {elbo:+.2f} of test ELBO and {A:+.2f} of A"
-    held = R.low > 0 and elbo.high < 0 and elbo.mean < -3 and A.low > 0
+    held = higher(R) & lower(elbo) & below(elbo.mean, -3) & higher(A)
     return held, f"with p(x|z₁), KL balancing minus full is {words}."
 
 

@@ -3,6 +3,7 @@
 from pandas import DataFrame
 
 from condkl_studies.predictions import DECODERS, PLAIN, Judged, gaps, span, written
+from condkl_studies.predictions._margins import Margin, below, between, every, higher, lower
 from condkl_studies.results import minus, where
 
 predicts = written("29 November 2026", "1fdc9cf")
@@ -18,7 +19,7 @@ def _tuned_for_itself_it_stays_behind(fair: DataFrame, main: DataFrame) -> Judge
     words = ", and ".join(
         f"{own:+.2f} nats with {decoder} where main had {there:+.2f}" for decoder, own, there in found
     )
-    held = all(own.high < 0 and abs(own.mean - there.mean) < 0.7 for _, own, there in found)
+    held = every(lower(own) & below(abs(own.mean - there.mean), 0.7) for _, own, there in found)
     return held, f"each at its own rate, eq. (9) minus full is {words}."
 
 
@@ -32,7 +33,8 @@ def _a_floor_is_a_defence(fair: DataFrame) -> Judged:
     floor = where(fair, method="modified+free_bits_top", decoder=PLAIN)
     regained = minus(fair, "elbo", "modified+free_bits_top", "modified", decoder=PLAIN)
     lost = minus(fair, "elbo", "full", "modified", decoder=PLAIN)
-    held = floor.val_A.between(2.5, 3.5).all() and regained.low > 0 and regained.mean >= lost.mean / 2 > 0
+    half = Margin(regained.mean >= lost.mean / 2 > 0, 2 * regained.mean / lost.mean - 1)
+    held = between(floor.val_A, 2.5, 3.5) & higher(regained) & half
     words = f"it regains {regained:.2f} nats of test ELBO of the {lost:.2f} that plain eq. (9) loses"
     return held, f"with p(x|u), eq. (9) and a floor, A is {span(floor.val_A)} nats; {words}."
 
@@ -44,4 +46,4 @@ def _a_warm_up_does_not_save_it(fair: DataFrame) -> Judged:
     are left, under a field in which a living layer is no stable point where the decoder learns. In the known models a
     falling $\lambda$ lost a living layer in half of a training."""
     A = where(fair, method="modified+kl_warm_up", decoder=PLAIN).val_A
-    return (A < 0.1).all(), f"with p(x|u), eq. (9) and a KL warm-up, A is {span(A)} nats."
+    return below(A, 0.1), f"with p(x|u), eq. (9) and a KL warm-up, A is {span(A)} nats."

@@ -3,6 +3,7 @@
 from pandas import DataFrame
 
 from condkl_studies.predictions import PLAIN, SKIP, Judged, gaps, span, written
+from condkl_studies.predictions._margins import above, at_least, below, every, higher, lower
 from condkl_studies.predictions.main import kept, like_one_layer, lost
 from condkl_studies.results import minus, paired, where
 
@@ -30,7 +31,7 @@ def _with_skip_less_than_half_is_kept(fashion: DataFrame) -> Judged:
     the full gradient with the same seed. *Reason:* on MNIST it kept a fifth."""
     cut, full = (where(fashion, method=m, decoder=SKIP).set_index("seed").val_A for m in ("modified", "full"))
     words = f"{span(cut)} nats, {span(100 * cut / full)}% of that of the full gradient"
-    return (cut > 0.5).all() and (cut < full / 2).all(), f"with p(x|u,v) and eq. (9), A is {words}."
+    return above(cut, 0.5) & below(cut / full, 0.5), f"with p(x|u,v) and eq. (9), A is {words}."
 
 
 @predicts(37, foreshadowed="On MNIST no such layer was above the bound, as chapter 10 says.")
@@ -39,7 +40,9 @@ def _a_rising_weight_brings_nothing_back(fashion: DataFrame) -> Judged:
     of five. *Reason:* as for prediction 5; on MNIST one layer of five had begun to return."""
     A = where(fashion, method="lambda_warm_up", decoder=PLAIN).val_A
     lost = (A < 0.1).sum()
-    return lost >= 4, f"with p(x|u) and a rising λ, A is {span(A)} nats; it is below 0.1 in {lost} of {len(A)} seeds."
+    return at_least(
+        lost, 4
+    ), f"with p(x|u) and a rising λ, A is {span(A)} nats; it is below 0.1 in {lost} of {len(A)} seeds."
 
 
 @predicts(38, foreshadowed="The price on MNIST is within these bounds.")
@@ -49,7 +52,8 @@ def _the_price_is_of_the_same_size(fashion: DataFrame) -> Judged:
     should not depend much on the noise of the pixels, which both models bear alike."""
     plain, skip = gaps(fashion, "elbo", "modified")
     words = f"{plain:+.2f} nats of test ELBO with p(x|u), and {skip:+.2f} with p(x|u,v)"
-    return all(gap.high < 0 and -3 < gap.mean < -0.3 for gap in (plain, skip)), f"eq. (9) minus full is {words}."
+    within = (lower(gap) & above(gap.mean, -3) & below(gap.mean, -0.3) for gap in (plain, skip))
+    return every(within), f"eq. (9) minus full is {words}."
 
 
 @predicts(39, foreshadowed="On MNIST both held: prediction 10, and the likelihoods of main in chapter 10.")
@@ -60,7 +64,7 @@ def _the_cost_is_what_the_layer_is_worth(fashion: DataFrame) -> Judged:
     Gaussian $p(u)$ cannot express, and without $v$ nothing else is lost."""
     held, words = like_one_layer(fashion, 0.5)
     gap = paired(fashion, "log_likelihood", {"method": "full", "decoder": PLAIN}, {"decoder": "one layer"})
-    return held and gap.low > 0, f"{words.removesuffix('.')}; full minus one layer is {gap:+.2f}."
+    return held & higher(gap), f"{words.removesuffix('.')}; full minus one layer is {gap:+.2f}."
 
 
 @predicts(40, foreshadowed="The study cures had found it on MNIST, as its reason says.")
@@ -72,4 +76,4 @@ def _a_warm_up_depends_on_the_decoder(fashion: DataFrame) -> Judged:
     gain = minus(fashion, "log_likelihood", "kl_warm_up", decoder=PLAIN)
     loss = minus(fashion, "elbo", "kl_warm_up", decoder=SKIP)
     words = f"{gain:+.2f} nats of likelihood estimate with p(x|u), and {loss:+.2f} nats of test ELBO with p(x|u,v)"
-    return gain.low > 0 and loss.high < 0, f"the KL warm-up minus the full gradient is {words}."
+    return higher(gain) & lower(loss), f"the KL warm-up minus the full gradient is {words}."

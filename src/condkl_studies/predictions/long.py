@@ -3,6 +3,7 @@
 from pandas import DataFrame
 
 from condkl_studies.predictions import PLAIN, SKIP, Judged, span, written
+from condkl_studies.predictions._margins import below, every, lower, none
 from condkl_studies.results import PUBLISHED, differences, interval, minus, where
 
 predicts = written("22 November 2026", "0ad986a")
@@ -13,7 +14,7 @@ def _nothing_wakes_up(long: DataFrame) -> Judged:
     r"""**Nothing wakes up.** With $p(x \given u)$, {eq}`eq-9` and the rising $\lambda$ still have $A < 0.1$ and no
     active unit of $v$ after 150 epochs, in every seed."""
     cut, risen = (where(long, method=method, decoder=PLAIN) for method in ("modified", "lambda_warm_up"))
-    return all((found.val_A < 0.1).all() and (found.active_v == 0).all() for found in (cut, risen)), (
+    return every(below(found.val_A, 0.1) & none(found.active_v) for found in (cut, risen)), (
         f"with p(x|u) after 150 epochs: eq. (9) has A of {span(cut.val_A)} nats and {span(cut.active_v)} active units "
         f"of v; λ rising has A of {span(risen.val_A)} nats and {span(risen.active_v)} active units of v."
     )
@@ -28,7 +29,7 @@ def _the_full_gradient_ends_ahead(long: DataFrame) -> Judged:
     *Reason:* in the published results two layers are ahead of one by 1.4 nats {cite:p}`burda2015`, and {eq}`eq-9` gives
     the upper layer away."""
     gap = minus(long, "log_likelihood", "modified", decoder=PLAIN)
-    return gap.high < 0, f"eq. (9) minus full is {gap:+.2f} nats of likelihood estimate with p(x|u)."
+    return lower(gap), f"eq. (9) minus full is {gap:+.2f} nats of likelihood estimate with p(x|u)."
 
 
 @predicts(25)
@@ -37,7 +38,7 @@ def _with_skip_the_loss_is_smaller(long: DataFrame) -> Judged:
     smaller in size than with $p(x \given u)$."""
     size = where(differences(long, "log_likelihood"), method="modified").set_index(["decoder", "seed"]).difference.abs()
     more = interval(size[SKIP] - size[PLAIN])
-    return more.high < 0, (
+    return lower(more), (
         f"the size of the likelihood difference with p(x|u,v) minus that with p(x|u) is {more:+.2f} nats, over seeds."
     )
 
@@ -50,4 +51,4 @@ def _the_published_numbers_stay_ahead(long: DataFrame) -> Judged:
     means = long.groupby(["decoder", "method"]).log_likelihood.mean()
     published = PUBLISHED["two layers"]
     words = f"the best mean likelihood estimate is {means.max():.2f} nats, against {published:.2f}."
-    return (means < published).all(), words.replace("-", "−")
+    return below(means, published), words.replace("-", "−")

@@ -3,6 +3,7 @@
 from pandas import DataFrame
 
 from condkl_studies.predictions import DECODERS, PLAIN, SKIP, Judged, gaps, span, written
+from condkl_studies.predictions._margins import Margin, above, at_least, below, every, higher, lower, none
 from condkl_studies.results import bands, differences, interval, minus, where
 
 predicts = written("22 November 2026", "0ad986a")
@@ -29,7 +30,7 @@ def _with_skip_a_part_is_kept(main: DataFrame) -> Judged:
     r"""**With $p(x \given u, v)$, {eq}`eq-9` keeps part of it.** $A > 1$ and at least one active unit of $v$ in every
     seed, and $A$ below that of the full gradient. *Reason:* what $v$ sends to $x$ directly is not tempered."""
     part, less = where(main, method="modified", decoder=SKIP), minus(main, "val_A", "modified", decoder=SKIP)
-    return (part.val_A > 1).all() and (part.active_v >= 1).all() and less.high < 0, (
+    return above(part.val_A, 1) & at_least(part.active_v.min(), 1) & lower(less), (
         f"with p(x|u,v) and eq. (9), A is {span(part.val_A)} nats with {span(part.active_v)} active units; "
         f"minus that of the full gradient it is {less:.2f}."
     )
@@ -43,13 +44,13 @@ def _a_half_lies_between(main: DataFrame) -> Judged:
     for decoder in DECODERS:
         A = where(main, method="lambda=0.5", decoder=decoder).val_A
         more, less = (minus(main, "val_A", "lambda=0.5", other, decoder=decoder) for other in ("modified", "full"))
-        held.append(more.low > 0 and less.high < 0)
+        held.append(higher(more) & lower(less))
         size = "less than 0.005 either way" if max(-more.low, more.high) < 0.005 else f"{more:+.2f}"
         words.append(
             f"With {decoder} it {'held' if held[-1] else 'failed'}: A at λ = ½ is {span(A)} nats; minus that of "
             f"eq. (9) it is {size}, minus that of the full gradient {less:+.2f}."
         )
-    return all(held), " ".join(words)
+    return every(held), " ".join(words)
 
 
 @predicts(5, foreshadowed="In an early look on the page, a rise of λ from 0 to 1 did not revive v.")
@@ -59,14 +60,14 @@ def _a_rising_weight_revives_nothing(main: DataFrame) -> Judged:
     revive it vanishes with the weights."""
     risen = where(main, method="lambda_warm_up", decoder=PLAIN)
     words = f"A is {span(risen.val_A)} nats over the seeds, with {span(risen.active_v)} active units"
-    return (risen.val_A < 0.1).all(), f"with p(x|u) and a rising λ, {words}."
+    return below(risen.val_A, 0.1), f"with p(x|u) and a rising λ, {words}."
 
 
 @predicts(6)
 def _with_skip_a_rising_weight_recovers(main: DataFrame) -> Judged:
     r"""**With $p(x \given u, v)$ a rising $\lambda$ recovers.** $A$ above that of {eq}`eq-9`."""
     more = minus(main, "val_A", "lambda_warm_up", "modified", decoder=SKIP)
-    return more.low > 0, f"with p(x|u,v), a rising λ minus eq. (9) is {more:.2f} nats of A."
+    return higher(more), f"with p(x|u,v), a rising λ minus eq. (9) is {more:.2f} nats of A."
 
 
 @predicts(7, foreshadowed="Chapter 5 had eq. (9) ahead after one epoch, and so had early looks.")
@@ -77,7 +78,7 @@ def _eq_9_leads_early(main_curves: DataFrame) -> Judged:
     early = minus(plain, "elbo", "modified", epoch=3)
     gap = where(bands(differences(plain, "elbo"), "difference"), method="modified")
     behind = f"From epoch {gap.epoch[gap.high < 0].min():.0f} on it is behind."
-    return early.low > 0, f"in the third epoch eq. (9) minus full is {early:+.2f} nats of training ELBO. {behind}"
+    return higher(early), f"in the third epoch eq. (9) minus full is {early:+.2f} nats of training ELBO. {behind}"
 
 
 @predicts(8, loose="Only a clear lead of eq. (9) would have missed it.")
@@ -86,7 +87,7 @@ def _at_the_end_the_full_gradient_is_not_behind(main: DataFrame) -> Judged:
     the test ELBO, {eq}`eq-9` minus full, is not entirely above zero. We predict no sign for 40 epochs. We expect less
     than 2 nats either way."""
     gap = minus(main, "elbo", "modified", decoder=PLAIN)
-    return gap.low <= 0, (
+    return ~higher(gap), (
         f"eq. (9) minus full is {gap:+.2f} nats of test ELBO with p(x|u), with the interval "
         f"{'entirely' if gap.high < 0 else 'not entirely'} below zero. "
         f"The size is {'within' if abs(gap.mean) < 2 else 'beyond'} the 2 nats that we expected."
@@ -98,7 +99,7 @@ def _with_skip_the_two_end_close(main: DataFrame) -> Judged:
     r"""**At the end, with $p(x \given u, v)$, the two differ by less than 1.5 nats** in the test ELBO."""
     gap = minus(main, "elbo", "modified", decoder=SKIP)
     words = "where we predicted less than 1.5 either way"
-    return abs(gap.mean) < 1.5, f"with p(x|u,v) the difference is {gap:+.2f} nats, {words}."
+    return below(abs(gap.mean), 1.5), f"with p(x|u,v) the difference is {gap:+.2f} nats, {words}."
 
 
 @predicts(10, loose="1.5 nats are more than a second layer gained in the published results.")
@@ -113,7 +114,7 @@ def _the_burden_moves_to_u(main: DataFrame) -> Judged:
     """**The burden moves to $u$.** $C$ under {eq}`eq-9` is above $C$ under the full gradient, with both decoders."""
     plain, skip = gaps(main, "val_C", "modified")
     words = f"{plain:.2f} nats with p(x|u), and {skip:.2f} with p(x|u,v)"
-    return plain.low > 0 and skip.low > 0, f"C under eq. (9) minus C under the full gradient is {words}."
+    return higher(plain) & higher(skip), f"C under eq. (9) minus C under the full gradient is {words}."
 
 
 @predicts(
@@ -127,7 +128,7 @@ def _the_two_kl_terms_pull_apart(main_curves: DataFrame) -> Judged:
     late = main_curves[(main_curves.epoch > main_curves.epochs / 2) & (main_curves.method == "full")]
     cosine = late.groupby(["decoder", "seed"]).cos_AC.mean()[[*DECODERS]]
     plain, skip = (f"{cosine[d].min():.2f} to {cosine[d].max():.2f}".replace("-", "−") for d in DECODERS)
-    return (cosine < 0).all(), (
+    return below(cosine, 0, unit=1), (
         f"the mean cosine over the second half of training is {plain} over seeds with p(x|u), and {skip} with p(x|u,v)."
     )
 
@@ -136,19 +137,19 @@ def lost(table: DataFrame) -> Judged:
     """Whether eq. (9) loses the upper layer with p(x|u)."""
     dead = where(table, method="modified", decoder=PLAIN)
     words = f"A is {span(dead.val_A)} nats, and the active units of v are {span(dead.active_v)}"
-    return (dead.val_A < 0.1).all() and (dead.active_v == 0).all(), f"with p(x|u) and eq. (9), {words}."
+    return below(dead.val_A, 0.1) & none(dead.active_v), f"with p(x|u) and eq. (9), {words}."
 
 
 def kept(table: DataFrame) -> Judged:
     """Whether the full gradient keeps it there."""
     alive = where(table, method="full", decoder=PLAIN)
     words = f"A is {span(alive.val_A)} nats, with {span(alive.active_v)} active units"
-    return (alive.val_A > 2).all() and (alive.active_v >= 3).all(), f"with the full gradient, {words}."
+    return above(alive.val_A, 2) & at_least(alive.active_v.min(), 3), f"with the full gradient, {words}."
 
 
-def like_one_layer(table: DataFrame, bound: float) -> Judged:
+def like_one_layer(table: DataFrame, bound: float) -> tuple[Margin, str]:
     """Whether the mean likelihood estimate of p(x|u) under eq. (9) is within a bound of that of the one-layer VAE."""
     dead = interval(where(table, method="modified", decoder=PLAIN).log_likelihood)
     one = interval(where(table, decoder="one layer").log_likelihood)
     words = f"{dead:.2f} nats, that of the one-layer VAE {one:.2f}"
-    return abs(dead.mean - one.mean) < bound, f"the mean likelihood estimate of p(x|u) under eq. (9) is {words}."
+    return below(abs(dead.mean - one.mean), bound), f"the mean likelihood estimate of p(x|u) under eq. (9) is {words}."

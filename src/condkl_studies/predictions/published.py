@@ -3,6 +3,7 @@
 from pandas import DataFrame
 
 from condkl_studies.predictions import Judged, each, written
+from condkl_studies.predictions._margins import Margin, between
 from condkl_studies.results import PUBLISHED, where
 
 predicts = written("29 November 2026", "983fdf0")
@@ -19,7 +20,7 @@ def _two_layers_come_near_with_the_full_gradient_alone(published: DataFrame) -> 
     found = _likelihoods(published, "seven_stages")
     gain, cut = found["full"] - found["one layer"], found["modified"] - found["one layer"]
     gaps = found["one layer"] - PUBLISHED["one layer"], found["full"] - PUBLISHED["two layers"]
-    held = gain >= 0.7 and abs(cut) <= 0.5 and max(map(abs, gaps)) <= 1.5
+    held = Margin(gain >= 0.7, gain / 0.7 - 1) & between(cut, -0.5, 0.5) & between(gaps, -1.5, 1.5)
     return held, f"likelihood estimates in nats at 1,093 epochs: {each(found, '.2f')}.".replace("-", "−")
 
 
@@ -34,7 +35,7 @@ def _the_gap_does_not_close(published: DataFrame) -> Judged:
         gaps[f"{epochs:,} epochs"] = found["full"] - found["modified"]
     early, late = gaps.values()
     return (
-        early >= 0.7 and late >= early - 0.3,
+        Margin(early >= 0.7, early / 0.7 - 1) & Margin(late >= early - 0.3, (late - early) / 0.3 + 1),
         f"full minus eq. (9), nats of likelihood estimate: {each(gaps, '.2f')}.",
     )
 

@@ -3,6 +3,7 @@
 from pandas import DataFrame, concat
 
 from condkl_studies.predictions import DECODERS, PLAIN, SKIP, Judged, span, written
+from condkl_studies.predictions._margins import below, lower
 from condkl_studies.results import paired, where
 
 predicts = written("23 November 2026", "2e93de0")
@@ -14,7 +15,7 @@ def _no_rate_brings_the_layer_back(rates: DataFrame) -> Judged:
     *Reason:* in the theory the rate has no part in the loss of the layer."""
     plain = where(rates, decoder=PLAIN)
     words = (f"{span(found.val_A)} nats at the rate {rate:g}" for rate, found in plain.groupby("learning_rate"))
-    return (plain.val_A < 0.1).all(), f"with p(x|u) and eq. (9), A is {' and '.join(words)}."
+    return below(plain.val_A, 0.1), f"with p(x|u) and eq. (9), A is {' and '.join(words)}."
 
 
 @predicts(33)
@@ -27,7 +28,7 @@ def _at_its_best_rate_eq_9_stays_behind(rates: DataFrame, main: DataFrame) -> Ju
     best = {decoder: means[decoder].idxmax() for decoder in DECODERS}
     cut, full = {"method": "modified"}, {"method": "full", "learning_rate": 0.002}
     plain, skip = (paired(where(both, decoder=d), "elbo", cut | {"learning_rate": best[d]}, full) for d in DECODERS)
-    return plain.high < 0 and skip.high < 0, (
+    return lower(plain) & lower(skip), (
         f"the best rate of eq. (9) is {best[PLAIN]:g} with p(x|u) and {best[SKIP]:g} with p(x|u,v); there its test "
         f"ELBO minus that of the full gradient at 0.002 is {plain:+.2f} and {skip:+.2f} nats."
     )

@@ -6,6 +6,7 @@ from pandas import DataFrame, Series
 
 from condkl_studies.plans.stability_counting import RATES
 from condkl_studies.predictions import Judged, span, written
+from condkl_studies.predictions._margins import at_most, below
 from condkl_studies.results import where
 
 predicts = written("29 November 2026", "983fdf0")
@@ -23,9 +24,9 @@ def _it_breaks_at_the_same_rates(stability_counting: DataFrame, stability_counti
     rows = stability_counting.assign(broken=stability_counting.diverged_at.notna() | low.to_numpy())
     first = [_first_place(where(rows, objective=name)) for name in ("full", "modified")]
     words = [f"{RATES[place]:g}" if place < len(RATES) else "none" for place in first]
-    return abs(
-        first[0] - first[1]
-    ) <= 1, f"the least learning rates that break, full and eq. (9): {words[0]}, {words[1]}."
+    return at_most(
+        abs(first[0] - first[1]), 1
+    ), f"the least learning rates that break, full and eq. (9): {words[0]}, {words[1]}."
 
 
 @predicts(66)
@@ -40,7 +41,7 @@ def _the_signal_is_no_clearer(stability_counting_curves: DataFrame) -> Judged:
     full, modified = (_clarity(where(rows, objective=name), name) for name in ("full", "modified"))
     ratio = modified / full
     return (
-        ratio.mean() < 1.5,
+        below(ratio.mean(), 1.5),
         f"the ratio of signal to noise under eq. (9) over that under the full one is {span(ratio)}.",
     )
 
