@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from condkl_studies.predictions import _margins as margins
-from condkl_studies.predictions._margins import Margin
+from condkl_studies import margins
+from condkl_studies.margins import Margin
 from condkl_studies.results import Interval
 
 

@@ -17,7 +17,7 @@ from pandas import DataFrame, Series
 
 from condkl import _modules
 from condkl_studies import plans, results, store, tables
-from condkl_studies.predictions._margins import Margin
+from condkl_studies.margins import Margin
 from condkl_studies.results import Interval, minus
 
 Judged = tuple[bool | np.bool | Margin, str]

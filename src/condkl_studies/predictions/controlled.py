@@ -2,9 +2,9 @@
 
 from pandas import DataFrame
 
+from condkl_studies.margins import above, below, every, higher
 from condkl_studies.plans.controlled import DATA
 from condkl_studies.predictions import Judged, each, span, written
-from condkl_studies.predictions._margins import above, below, every, higher
 from condkl_studies.results import interval, minus, where
 
 predicts = written("22 November 2026", "0ad986a")

@@ -5,9 +5,9 @@ import itertools
 from pandas import DataFrame, Series
 
 from condkl_studies.counting.starvation import FEW, RIGHT, starvation
+from condkl_studies.margins import above, at_least, at_most, below, between, every, lower, none
 from condkl_studies.plans.counting_controls import DOSES, RATIO
 from condkl_studies.predictions import Judged, each, span, written
-from condkl_studies.predictions._margins import above, at_least, at_most, below, between, every, lower, none
 from condkl_studies.results import interval, where
 
 predicts = written("29 November 2026", "f3e5a78")

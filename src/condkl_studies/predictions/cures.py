@@ -2,8 +2,8 @@
 
 from pandas import DataFrame, concat
 
+from condkl_studies.margins import above, every, higher, lower
 from condkl_studies.predictions import DECODERS, PLAIN, Judged, gaps, written
-from condkl_studies.predictions._margins import above, every, higher, lower
 from condkl_studies.results import minus, where
 
 predicts = written("22 November 2026", "0ad986a")

@@ -2,9 +2,9 @@
 
 from pandas import DataFrame, Series
 
+from condkl_studies.margins import above, below, higher, lower
 from condkl_studies.plans.deep import FIVE, THREE
 from condkl_studies.predictions import PLAIN, Judged, span, written
-from condkl_studies.predictions._margins import above, below, higher, lower
 from condkl_studies.results import minus, where
 
 predicts = written("29 November 2026", "1fdc9cf")

@@ -2,8 +2,8 @@
 
 from pandas import DataFrame
 
+from condkl_studies.margins import Margin, below, between, every, higher, lower
 from condkl_studies.predictions import DECODERS, PLAIN, Judged, gaps, span, written
-from condkl_studies.predictions._margins import Margin, below, between, every, higher, lower
 from condkl_studies.results import minus, where
 
 predicts = written("29 November 2026", "1fdc9cf")

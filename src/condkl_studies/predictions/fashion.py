@@ -2,8 +2,8 @@
 
 from pandas import DataFrame
 
+from condkl_studies.margins import above, at_least, below, every, higher, lower
 from condkl_studies.predictions import PLAIN, SKIP, Judged, gaps, span, written
-from condkl_studies.predictions._margins import above, at_least, below, every, higher, lower
 from condkl_studies.predictions.main import kept, like_one_layer, lost
 from condkl_studies.results import minus, paired, where
 

@@ -2,8 +2,8 @@
 
 from pandas import DataFrame
 
+from condkl_studies.margins import below, every, lower, none
 from condkl_studies.predictions import PLAIN, SKIP, Judged, span, written
-from condkl_studies.predictions._margins import below, every, lower, none
 from condkl_studies.results import PUBLISHED, differences, interval, minus, where
 
 predicts = written("22 November 2026", "0ad986a")

@@ -2,8 +2,8 @@
 
 from pandas import DataFrame
 
+from condkl_studies.margins import Margin, above, at_least, below, every, higher, lower, none
 from condkl_studies.predictions import DECODERS, PLAIN, SKIP, Judged, gaps, span, written
-from condkl_studies.predictions._margins import Margin, above, at_least, below, every, higher, lower, none
 from condkl_studies.results import bands, differences, interval, minus, where
 
 predicts = written("22 November 2026", "0ad986a")

@@ -2,8 +2,8 @@
 
 from pandas import DataFrame
 
+from condkl_studies.margins import Margin, between
 from condkl_studies.predictions import Judged, each, written
-from condkl_studies.predictions._margins import Margin, between
 from condkl_studies.results import PUBLISHED, where
 
 predicts = written("29 November 2026", "983fdf0")

@@ -2,8 +2,8 @@
 
 from pandas import DataFrame, concat
 
+from condkl_studies.margins import below, lower
 from condkl_studies.predictions import DECODERS, PLAIN, SKIP, Judged, span, written
-from condkl_studies.predictions._margins import below, lower
 from condkl_studies.results import paired, where
 
 predicts = written("23 November 2026", "2e93de0")

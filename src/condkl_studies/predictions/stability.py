@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from pandas import DataFrame, Series
 
+from condkl_studies.margins import at_most, below, every
 from condkl_studies.plans.stability import RATES
 from condkl_studies.predictions import DECODERS, Judged, each, span, written
-from condkl_studies.predictions._margins import at_most, below, every
 from condkl_studies.results import where
 from condkl_studies.stability import broken, noise, signal_to_noise
 

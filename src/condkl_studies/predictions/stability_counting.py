@@ -4,9 +4,9 @@ import math
 
 from pandas import DataFrame, Series
 
+from condkl_studies.margins import at_most, below
 from condkl_studies.plans.stability_counting import RATES
 from condkl_studies.predictions import Judged, span, written
-from condkl_studies.predictions._margins import at_most, below
 from condkl_studies.results import where
 
 predicts = written("29 November 2026", "983fdf0")

@@ -4,9 +4,9 @@ from itertools import pairwise
 
 from pandas import DataFrame, concat
 
+from condkl_studies.margins import above, at_least, below, every, lower
 from condkl_studies.plans.controlled import DATA
 from condkl_studies.predictions import PLAIN, SKIP, Judged, gaps, span, written
-from condkl_studies.predictions._margins import above, at_least, below, every, lower
 from condkl_studies.predictions.controlled import of_each
 from condkl_studies.results import minus, where
 
