@@ -6,7 +6,8 @@ import pytest
 import yaml
 from visible import BOOK, markdown, sentences, visible
 
-MATHEMATICS = sorted(path.name for path in BOOK.glob("0[1-5]_*.ipynb"))
+CHAPTERS = sorted(path.name for path in BOOK.glob("[01]*_*.ipynb"))
+MATHEMATICS = [name for name in CHAPTERS if name < "06"]
 
 
 def words(page):
@@ -51,6 +52,11 @@ def test_the_mathematics_is_short():
     assert sum(map(words, MATHEMATICS)) <= 10_200
 
 
-@pytest.mark.parametrize("page", MATHEMATICS)
+def test_the_way_from_the_front_page_to_the_verdict_is_short():
+    assert [name for name in CHAPTERS if "verdict" in name] == CHAPTERS[-1:], "the way ends elsewhere"
+    assert sum(map(words, ["index.md", *CHAPTERS])) < 20_000
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
 def test_no_sentence_is_longer_than_35_words(page):
     assert [one for one in sentences(visible(markdown(page))) if len(one.split()) > 35] == []
