@@ -27,8 +27,8 @@ def steps(calls):
 
 @pytest.mark.parametrize("target", ["book", "unit", "lint", "format", "lab", "serve", "site-test", "picture"])
 def test_every_target_makes_the_environment_once(project, target):
-    project.write("book/05_first_comparison.ipynb", "")
-    project.name_chapters("05_first_comparison")
+    project.write("book/first_comparison.ipynb", "")
+    project.name_chapters("first_comparison")
     calls = project.make(target)
     assert steps(calls) == ["venv", "pip"]
     assert calls[1].endswith(

@@ -7,6 +7,7 @@ numbers, unless the notebook itself shows where they come from.
 import re
 from base64 import b64encode
 from html import escape
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,10 @@ def link(name: str, csv: str) -> str:
 
 
 def shows_source(cells: list[Any], at: int, of: int) -> bool:
-    """Whether a notebook shows where the numbers of an output come from: in the next one, also if of the next cell."""
-    after = [output for cell in cells[at : at + 2] for output in cell.get("outputs", [])][of + 1 :]
-    return any(SOURCE in output.get("data", {}).get("text/html", "") for output in after[:1])
+    """Whether a notebook shows where the numbers of an output come from: before the next picture, and in the next cell."""
+    after = [output.get("data", {}) for cell in cells[at : at + 2] for output in cell.get("outputs", [])][of + 1 :]
+    before = takewhile(lambda data: "image/svg+xml" not in data, after)
+    return any(SOURCE in data.get("text/html", "") for data in before)
 
 
 def finish(app: Sphinx, doctree: nodes.document, page: str) -> None:

@@ -74,7 +74,9 @@ def read(app: Sphinx, node: nodes.Element) -> list[nodes.Node]:
     equations, found = app.env.get_domain("math").equations, []  # type: ignore[attr-defined]
     for child in node.children:
         if isinstance(child, pending_xref) and child["reftarget"] in equations:
-            found.append(nodes.Text(f"({equations[child['reftarget']][1]})"))
+            place, anchor = equations[child["reftarget"]][0], nodes.make_id(f"equation-{child['reftarget']}")
+            number = app.env.toc_fignumbers.get(place, {}).get("displaymath", {}).get(anchor, ())
+            found.append(nodes.Text(f"({'.'.join(map(str, number))})"))
         elif isinstance(child, nodes.math | nodes.Text):
             found.append(child.deepcopy())
         else:

@@ -88,4 +88,4 @@ function letPlay(button, figure, draw) {
   figure.addEventListener("input", () => timer && stop());
 }
 
-document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("figure.explorer").forEach(connect));
+document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("figure.explorer:has(script)").forEach(connect));

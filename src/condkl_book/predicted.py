@@ -107,7 +107,7 @@ def _column(axis: Axes, rows: list[str | Prediction], judged: Mapping[int, Verdi
 
 def filed(kind: str) -> str:
     """What had shown each prediction that is `foreshadowed`, or why the bound of each that is `loose` says little."""
-    return "\n".join(f"- **{one.number}:** {why}" for one in predictions() if (why := getattr(one, kind)))
+    return "\n".join(f"- **{one.number}:** {plain(why)}" for one in predictions() if (why := getattr(one, kind)))
 
 
 def plain(statement: str) -> str:

@@ -66,7 +66,7 @@ def balance(table: pd.DataFrame, **settings: Any) -> dict[str, Interval]:
         "A": interval(alive["A"]),
         "ΔC": interval(saved),
         "ΔR": interval(gained),
-        "earned at λ = 1": interval(gained + saved - alive["A"]),
+        "gain at λ = 1": interval(gained + saved - alive["A"]),
         "at λ = ½": interval(gained + saved / 2 - alive["A"]),
         "λ*": interval((alive["A"] - gained) / saved),
     }

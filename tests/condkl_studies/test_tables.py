@@ -55,7 +55,7 @@ def test_the_balance_is_zero_at_its_threshold():
     found = balance(table, data="tight")
     alive, dead = table[:3].mean(numeric_only=True), table[3:].mean(numeric_only=True)
     saved, gained = dead.C - alive.C, alive.R - dead.R
-    assert found["earned at λ = 1"].mean == pytest.approx(gained + saved - alive.A)
+    assert found["gain at λ = 1"].mean == pytest.approx(gained + saved - alive.A)
     assert found["at λ = ½"].mean == pytest.approx(gained + saved / 2 - alive.A)
     one = balance(table.assign(**table.groupby("method")[["R", "A", "C"]].transform("mean")))
     assert gained + one["λ*"].mean * saved == pytest.approx(alive.A)

@@ -42,9 +42,11 @@ def _it_goes_where_the_tilt_says(counting: DataFrame) -> Judged:
     off = {method: _way(counting, method) for method in ("modified", "full")}
     to_R, to_RC = ({m: (t.test_n - t[column]).abs() for m, t in off.items()} for column in ("test_n_R", "test_n_RC"))
     held = (to_R["modified"] < to_RC["modified"]).all() and (to_RC["full"] < to_R["full"]).all()
+    nearer = int((to_R["modified"] < to_RC["modified"]).sum()), int((to_RC["full"] < to_R["full"]).sum())
     return held, (
-        f"from the mean under p(n)e^R/Z eq. (9) is off by {span(to_R['modified'])}, and the full gradient by "
-        f"{span(to_R['full'])}; from that under p(n)e^(R−c)/Z by {span(to_RC['modified'])} and {span(to_RC['full'])}."
+        f"{nearer[0]} of {len(to_R['modified'])} runs of eq. (9) are nearer to the mean under p(n)e^R/Z, off by "
+        f"{span(to_R['modified'])}; {nearer[1]} of {len(to_R['full'])} of the full gradient are nearer to that under "
+        f"p(n)e^(R−c)/Z, off by {span(to_RC['full'])}."
     )
 
 
@@ -124,7 +126,7 @@ def _what_is_missed_stays_missed(counting: DataFrame, counting_curves: DataFrame
         slots = own[own["starved"] == "slot"]
         missed.append(len(slots))
         late.append(int((slots["lasting"] != "delay").sum()))
-    words = f"{sum(late)} of {sum(missed)} runs that missed objects do at the end"
+    words = f"{sum(late)} of {sum(missed)} runs that missed objects still miss them at the end"
     return sum(missed) > 0 and sum(late) >= 2 * sum(missed) / 3, f"of the full gradient, {words}."
 
 
