@@ -73,6 +73,12 @@ def put_after(node: nodes.Element, new: nodes.Node) -> None:
     node.parent.insert(node.parent.index(node) + 1, new)
 
 
+def lead(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """Let the links to the runs, which a notebook writes without knowing its folder, start from the page's."""
+    if "body" in context and app.builder.format == "html":
+        context["body"] = context["body"].replace('href="runs.html#', f'href="{context["pathto"]("runs")}#')
+
+
 def draw(app: Sphinx, exception: Exception | None) -> None:
     """Write the files of the figures, with both looks."""
     for name, source in app.figures.items() if exception is None else ():  # type: ignore[attr-defined]
@@ -85,5 +91,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
     app.figures = {}  # type: ignore[attr-defined]
     app.connect("doctree-resolved", finish)
+    app.connect("html-page-context", lead)
     app.connect("build-finished", draw)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": False}

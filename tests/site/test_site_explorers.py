@@ -188,6 +188,7 @@ def test_the_theme_has_colours_of_its_own_for_text_and_lines(figure):
     seen = []
     for scheme in ("dark", "light"):
         figure.page.emulate_media(color_scheme=scheme)
+        figure.page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
         text, number, grey, tinted = (
             figure.locator(query).first.evaluate(f"(element) => getComputedStyle(element).{what}")
             for query, what in (

@@ -56,7 +56,7 @@ def test_a_chapter_in_jupyterlab_has_its_formulas_and_no_raw_role(lab, tab):
     tab.evaluate(LAST)  # JupyterLab keeps only the cells near the window
     tab.wait_for_timeout(1000)
     shown += tab.evaluate(TEXT)
-    assert "The modified field" in shown
+    assert "What the post proposes" in shown
     assert re.findall(r"\{[\w:-]+\}`|\$\S|^`{3,}|\\\\given", shown, flags=re.MULTILINE) == []
     assert tab.locator(".jp-Notebook mjx-merror").count() == 0
     assert tab.locator(".jp-Notebook .jp-CodeCell .jp-InputCollapser, .jp-Notebook .jp-Placeholder").count() > 0
