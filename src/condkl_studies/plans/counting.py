@@ -49,5 +49,4 @@ STUDY = Study(
     "A discrete $v$, the number of objects: nine ways of training from a usual start, and from two at which an object "
     "costs far more nats than it gains.",
     ways(FAR, EVERY, 10) + ways(BLIND, EVERY, 10) + ways(COUNTING, EVERY[:-1], 5),
-    open=True,
 )

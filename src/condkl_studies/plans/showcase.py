@@ -14,5 +14,4 @@ FILMED = (
 STUDY = Study(
     "What four runs with the settings of `main` and four with those of `counting` see and dream along their training.",
     tuple(replace(one, pictures=PICTURES) for one in FILMED),
-    open=True,
 )
