@@ -49,7 +49,7 @@ def test_the_front_page_cites_what_the_citation_file_says():
 
 
 def test_the_mathematics_is_short():
-    assert sum(map(words, MATHEMATICS)) <= 10_200
+    assert sum(map(words, MATHEMATICS)) < 10_500
 
 
 def test_the_way_from_the_front_page_to_the_verdict_is_short():

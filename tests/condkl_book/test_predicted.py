@@ -65,8 +65,8 @@ def test_no_markup_is_left_in_a_plain_statement():
 @pytest.mark.parametrize("kind", ["foreshadowed", "loose"])
 def test_what_is_filed_is_listed_with_its_reason(kind):
     lines = predicted.filed(kind).splitlines()
-    assert lines == [f"- **{one.number}:** {getattr(one, kind)}" for one in ALL if getattr(one, kind)]
-    assert all(line.endswith(".") for line in lines)
+    assert lines == [f"- **{one.number}:** {predicted.plain(getattr(one, kind))}" for one in ALL if getattr(one, kind)]
+    assert all(line.endswith(".") and "$" not in line for line in lines)
 
 
 @pytest.fixture
