@@ -51,9 +51,10 @@ def watched(context, base):
 
 def unfold(tab):
     """Open everything folded, the first of a kind with the mouse, and return what stays closed."""
-    for folds in ("article .toggle-hidden button.toggle-button", "article details:not([open]) > summary"):
-        if tab.locator(folds).count():
-            tab.locator(folds).first.click()
+    for folds in ("article details:not([open]) > summary", "article .toggle-hidden button.toggle-button"):
+        shown = tab.locator(folds).locator("visible=true")  # a solution may lie in a closed block
+        if shown.count():
+            shown.first.click()
             tab.evaluate("(folds) => document.querySelectorAll(folds).forEach((fold) => fold.click())", folds)
     closed = tab.locator("article .toggle-hidden, article details:not([open])")
     return [element.inner_text()[:80] for element in closed.all()]
