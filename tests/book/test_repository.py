@@ -6,7 +6,11 @@ import nbformat
 import pytest
 
 pytest.importorskip("sphinx")
+from jupyter_book.config import get_final_config
 from small_site import EXTENSIONS, build
+
+BOOK = EXTENSIONS.parent
+CLI = {"latex_individualpages": False}  # Jupyter Book asks for it
 
 ADDRESS = "https://github.com/someone/a-book"
 
@@ -59,3 +63,8 @@ def test_elsewhere_than_on_github_there_is_binder_alone(extension):
         "Binder": "https://mybinder.org/v2/git/https%3A%2F%2Fgitlab.com%2Fsomeone%2Fa-book/notebooks"
         "?urlpath=lab/tree/lab/one.ipynb"
     }
+
+
+def test_the_book_does_not_lead_to_the_repository_of_jupyter_book():
+    config, _ = get_final_config(user_yaml=BOOK / "_config.yml", sourcedir=BOOK, cli_config=CLI)
+    assert "jupyter-book" not in config["html_theme_options"]["repository_url"]
