@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import groupby
 
 import matplotlib.pyplot as plt
+from IPython.display import Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -48,6 +49,12 @@ def statements(section: str) -> str:
 def sentence(number: int, verdict: Verdict) -> str:
     """The verdict on a prediction, and what was found."""
     return f"**Prediction {number} {verdict}:** {verdict.evidence}"
+
+
+def show(judged: Mapping[int, Verdict], *numbers: int) -> None:
+    """Display what became of predictions, in a notebook."""
+    for number in numbers:
+        display(Markdown(sentence(number, judged[number])))
 
 
 def table(judged: Mapping[int, Verdict]) -> str:

@@ -112,3 +112,10 @@ def test_every_study_has_its_name_once(dots):
     axes = {line.axes for line in dots.values()}
     names = [text.get_text() for axis in axes for text in axis.texts]
     assert sorted(names) == sorted({one.section.replace("_", " ") for one in ALL})
+
+
+def test_what_is_shown_are_the_predictions_named_in_their_order(capsys):
+    predicted.show(VERDICTS | {7: Verdict(False, "missed.")}, 7, 2)
+    assert capsys.readouterr().out.count("Markdown object") == 2
+    with pytest.raises(KeyError):
+        predicted.show(VERDICTS, 0)
