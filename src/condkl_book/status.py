@@ -9,13 +9,14 @@ import os
 import platform
 import re
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from condkl_studies import RecordError, plans, store, verify
 from condkl_studies.machine import commit, compiler_found, machine
@@ -173,6 +174,12 @@ def citation() -> str:
         f"condkl {version('condkl')}, run main/{one.run[:8]} ({one.setting}), trained at commit {one.commit[:8]} "
         f"under protocol {one.protocol} on {one.place}, {one.finished[:10]}: test ELBO {one.elbo:.2f} nats."
     )
+
+
+def released() -> date:
+    """The day of the book's version, from its citation file."""
+    cited = yaml.safe_load((_BOOK.parent / "CITATION.cff").read_text("utf-8"))
+    return date.fromisoformat(cited["date-released"])
 
 
 def _cells(path: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from sphinx.util.docutils import docutils_namespace, patch_docutils
 EXTENSIONS = Path(__file__).parents[2] / "book" / "_ext"
 
 
-def build(folder, cells, extensions, page="", options=None):
+def build(folder, cells, extensions, page="", options=None, settings=None):
     """Build it, every warning an error, and return the folder of the pages."""
     source, made = folder / "source", folder / "made"
     source.mkdir()
@@ -18,7 +18,7 @@ def build(folder, cells, extensions, page="", options=None):
     notebook = nbformat.v4.new_notebook(cells=[text, *cells], metadata={"kernelspec": kernel})
     (source / "chapter.ipynb").write_text(nbformat.writes(notebook), "utf-8")
     (source / "index.md").write_text(f"# A book\n\nIts text.\n\n{page}\n\n```{{toctree}}\nchapter\n```\n", "utf-8")
-    settings = {
+    settings = (settings or {}) | {
         "extensions": ["myst_nb", *extensions],
         "nb_execution_mode": "off",
         "nb_output_stderr": "remove",
