@@ -1,9 +1,20 @@
 """Parts of the figures that show recorded runs."""
 
+import math
+
 import pandas as pd
 from matplotlib.axes import Axes
 
 from condkl_book.style import colour_of, name_of
+
+
+def kl_axis(axis: Axes, top: float, linear: float = 0.1) -> None:
+    """Let the vertical axis show KLs in nats from zero: linear where a layer is lost, then logarithmic."""
+    axis.set_yscale("symlog", linthresh=linear, linscale=0.6)
+    axis.set_ylim(0, top)
+    ticks = [0, *(linear * 10**k for k in range(math.ceil(math.log10(top / linear))))]
+    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
 
 
 def band(axis: Axes, curve: pd.DataFrame, label: str, colour: str, style: str = "-") -> None:

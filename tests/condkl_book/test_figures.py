@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from condkl_book.figures import band, each_seed, method_band
+from condkl_book.figures import band, each_seed, kl_axis, method_band
 from condkl_book.style import COLOURS
 
 CURVE = pd.DataFrame({"epoch": [1, 2, 3], "mean": [1.0, 2.0, 3.0], "low": [0.5, 1.5, 2.5], "high": [1.5, 2.5, 3.5]})
@@ -38,3 +38,11 @@ def test_every_seed_has_a_line(axis):
     each_seed(axis, table, "A", "full")
     assert [line.get_ydata().tolist() for line in axis.lines] == [[1, 2, 3], [2, 3, 4]]
     assert {line.get_color() for line in axis.lines} == {COLOURS["full"]}
+
+
+def test_an_axis_of_kls_begins_at_zero_and_spends_little_on_what_is_lost(axis):
+    kl_axis(axis, 40)
+    assert axis.get_ylim() == (0, 40)
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["0", "0.1", "1", "10"]
+    heights = axis.transAxes.inverted().transform(axis.transData.transform([(0, y) for y in (0.001, 0.1, 40)]))[:, 1]
+    assert heights[0] < 0.01 < heights[1] < 0.3 < heights[2]
