@@ -16,6 +16,7 @@ from sphinx.application import Sphinx
 UNSEEN = {"target", "comment", "raw", "index", "substitution_definition", "toctree", "colspec", "image"}
 MARKS = {nodes.math: ("$", "$"), nodes.literal: ("`", "`"), nodes.emphasis: ("*", "*"), nodes.strong: ("**", "**")}
 HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
+FOLDS = {"dropdown_main", "solution_node"}  # sphinx-design's and sphinx-exercise's, whose first child is the title
 TAG = r" \tag{%s}"
 INSTALL = """\
 # This notebook needs the library of its book.
@@ -62,7 +63,7 @@ class Writer:
         found = (self.numbers.get(kind, {}).get(name, ()) for name in node.get("ids", ()))
         return next((".".join(map(str, number)) for number in found if number), "")
 
-    def block(self, node: nodes.Element, depth: int = 1) -> str:  # noqa: PLR0911  (a line for each kind)
+    def block(self, node: nodes.Element, depth: int = 1) -> str:  # noqa: PLR0911, PLR0912  (a line for each kind)
         """The node as paragraphs of Markdown."""
         if node.tagname in UNSEEN:
             return ""
@@ -71,9 +72,11 @@ class Writer:
         if "realtype" in node:
             kind = f"{node['realtype'].title()} {self.number(node['countertype'], node)}".strip()
             return quoted(f"**{kind}{self.inline(node[0])}.** {self.blocks(node[1:], depth)}")
-        if "design_component" in node or node.tagname == "solution_node":
+        if node.tagname in FOLDS:
             title, rest = self.inline(node[0]), self.blocks(node[1:], depth)
             return f"<details><summary>{title.strip()}</summary>\n\n{rest}\n\n</details>"
+        if node.get("design_component") == "card-title":
+            return f"**{self.inline(node).strip()}.**"
         match node:
             case nodes.title() if isinstance(node.parent, nodes.section):
                 return f"{'#' * depth} {self.inline(node)}"
@@ -121,6 +124,7 @@ class Writer:
                 yield from self.parts(child, depth + 1)
             elif getattr(child, "attributes", {}).get("nb_element") == "cell_code":
                 yield int(child["cell_index"])  # type: ignore[index]
+                yield from map(self.block, child.findall(nodes.caption))  # type: ignore[attr-defined]
             elif text := self.block(child, depth):  # type: ignore[arg-type]
                 yield text
 

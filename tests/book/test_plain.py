@@ -1,13 +1,42 @@
 """The notebook that a page offers: its text without roles, and all its code."""
 
+import re
+
 import nbformat
 import pytest
 
 pytest.importorskip("sphinx")
 from docutils import nodes
 from IPython.core.inputtransformer2 import TransformerManager
+from small_site import EXTENSIONS, build
 
 PARAGRAPH = nodes.paragraph
+FOLDED = """
+````{dropdown} Proof
+By **hand**: $a$.
+
+- one
+- two
+````
+
+````{grid} 1
+```{grid-item-card} A case
+**No.** It costs 2 nats.
+
+*Do:* nothing.
+```
+````
+
+````{exercise} A task
+:label: ex-task
+Do it.
+````
+
+````{solution} ex-task
+:class: dropdown
+It is done.
+````
+"""
 
 
 @pytest.fixture
@@ -75,11 +104,6 @@ def test_a_table_keeps_its_rows(writer):
     assert writer.block(table) == "| a | b\\|c |\n| --- | --- |\n| 1 | 2 |"
 
 
-def test_what_opens_on_the_page_opens_in_the_notebook(writer):
-    fold = nodes.container("", nodes.rubric("", "Proof"), line("By hand."), design_component="dropdown")
-    assert writer.block(fold) == "<details><summary>Proof</summary>\n\nBy hand.\n\n</details>"
-
-
 def cell(index):
     return nodes.container(nb_element="cell_code", cell_index=index)
 
@@ -87,6 +111,34 @@ def cell(index):
 def test_text_and_cells_keep_their_order_and_headings_their_depth(writer):
     document = nodes.section("", section("One", line("a"), cell(1), section("Two", line("b"), cell(3), line("c"))))
     assert list(writer.parts(document)) == ["# One", "a", 1, "## Two", "b", 3, "c"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Return the text of the notebook that a page offers, made by Sphinx as the book is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXTENSIONS))
+        cells = [nbformat.v4.new_markdown_cell(FOLDED)]
+        settings = {"mathjax3_config": {"tex": {"macros": {}}}, "myst_enable_extensions": ["dollarmath"]}
+        extensions = ["sphinx_design", "sphinx_exercise", "plain"]
+        site = build(tmp_path_factory.mktemp("site"), cells, extensions, settings=settings)
+    notebook = nbformat.read(site / "_sources" / "chapter.ipynb", as_version=4)
+    return "\n\n".join(one.source for one in notebook.cells if one.cell_type == "markdown")
+
+
+def test_what_opens_on_the_page_opens_in_the_notebook(made):
+    assert "<details><summary>Proof</summary>\n\nBy **hand**: $a$.\n\n- one\n- two\n\n</details>" in made
+    assert re.search(r"<details><summary>Solution[^<]*</summary>\n\nIt is done\.\n\n</details>", made)
+
+
+def test_a_card_is_its_title_and_its_paragraphs(made):
+    assert "**A case.**\n\n**No.** It costs 2 nats.\n\n*Do:* nothing." in made
+
+
+def test_the_caption_of_a_figure_follows_its_cell(writer):
+    drawn = cell(1)
+    drawn += nodes.figure("", nodes.image(uri="a.png"), nodes.caption("", "What it shows."))
+    assert list(writer.parts(nodes.section("", section("One", drawn)))) == ["# One", 1, "What it shows."]
 
 
 def test_every_cell_of_code_is_there_once_also_one_that_the_page_hides(plain):
