@@ -47,8 +47,9 @@ def statements(section: str) -> str:
 
 
 def sentence(number: int, verdict: Verdict) -> str:
-    """The verdict on a prediction, and what was found."""
-    return f"**Prediction {number} {verdict}:** {verdict.evidence}"
+    """The verdict on a prediction, what it said, and what was found."""
+    said = next(plain(one.statement) for one in predictions() if one.number == number)
+    return f"**Prediction {number} {verdict}.** {said} *Found:* {verdict.evidence}"
 
 
 def show(judged: Mapping[int, Verdict], *numbers: int) -> None:

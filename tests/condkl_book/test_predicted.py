@@ -119,3 +119,9 @@ def test_what_is_shown_are_the_predictions_named_in_their_order(capsys):
     assert capsys.readouterr().out.count("Markdown object") == 2
     with pytest.raises(KeyError):
         predicted.show(VERDICTS, 0)
+
+
+def test_a_sentence_has_the_verdict_what_was_said_and_what_was_found():
+    said = predicted.sentence(13, Verdict(False, "A is 0.2 nats."))
+    assert said.startswith("**Prediction 13 failed.** Each keeps v alive with p(x|u): A > 1")
+    assert said.endswith("*Found:* A is 0.2 nats.")
