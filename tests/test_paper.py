@@ -40,7 +40,7 @@ SETTINGS = {
     "1000": "test images, or draws",
     "0.002": "the learning rate",
     "0.01": "a step, or the variance of an active unit",
-    "0.1": "the standard deviation of the scale's prior",
+    "0.1": "the standard deviation of the scale's prior, or where an axis is linear",
     "0.2": "the level of a figure",
     "0.7": "a weight",
     "0.9": "a weight",
