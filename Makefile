@@ -86,7 +86,7 @@ picture: $(ENV) ## renew the README's picture from the executed first comparison
 
 paper: chapters ## the article, paper/main.pdf, from the executed chapters (needs LaTeX)
 	$(PYTHON) -m tools.paper collect
-	cd paper && latexmk -pdf -quiet -interaction=nonstopmode -halt-on-error main.tex
+	cd paper && latexmk -pdf -quiet -interaction=nonstopmode -halt-on-error main.tex || { grep -A 4 '^!' main.log; exit 1; }
 	$(PYTHON) -m tools.paper check
 
 arxiv: paper ## its sources as paper/arxiv.tar.gz, compiled by themselves in an empty folder

@@ -26,6 +26,7 @@ from tools.trace.sitecustomize import digest
 BOOK = Path("book")
 BUILD = BOOK / "_build"
 EXECUTED, SITE = BUILD / "executed", BUILD / "html"
+PAPER = Path("paper/main.pdf")
 RUNNING = Path(".cache/running")  # not under _build, where nbmake refuses to look
 NBMAKE = ["--nbmake", "--overwrite", "--nbmake-kernel=kernel-of-this-book", "--nbmake-timeout=600"]
 # jupyter-book has no `python -m`.
@@ -93,7 +94,9 @@ def execute(name: str) -> TaskFailed | None:
     source, copy, target = (folder / f"{name}.ipynb" for folder in (BOOK, RUNNING, EXECUTED))
     # The epoch keeps the date out of the figures.
     environment = ENVIRONMENT | {"CHAPTER_TRACE": records.forget(name), "SOURCE_DATE_EPOCH": "0"}
-    shutil.rmtree(SITE, ignore_errors=True)  # from now on it would show what is no longer so
+    # From now on they would show what is no longer so.
+    shutil.rmtree(SITE, ignore_errors=True)
+    PAPER.unlink(missing_ok=True)
     inputs = copied({source: copy})
     print(f"executing {source}", flush=True)
     command = [sys.executable, "-m", "pytest", *NBMAKE, "-p", "no:cacheprovider", "-q", str(copy)]

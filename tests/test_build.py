@@ -163,6 +163,16 @@ def test_an_edit_during_the_run_is_seen_by_the_next_one(built, name):
     assert ("01_first" in built.build()) == (name != "book/index.md")
 
 
+def test_a_chapter_that_is_executed_takes_the_paper_with_its_older_numbers_away(built):
+    paper = built.write("paper/main.pdf", "")
+    built.edit("book/index.md")
+    assert built.build() == ["site"]
+    assert paper.exists()
+    built.edit("src/one.py")
+    built.build()
+    assert not paper.exists()
+
+
 def test_a_failed_site_is_not_left_behind_and_fails_again(built):
     built.edit("book/index.md")
     for _ in range(2):

@@ -40,7 +40,7 @@ SETTINGS = {
     "1000": "test images, or draws",
     "0.002": "the learning rate",
     "0.01": "a step, or the variance of an active unit",
-    "0.1": "the standard deviation of the scale's prior",
+    "0.1": "the standard deviation of the scale's prior, or where an axis is linear",
     "0.2": "the level of a figure",
     "0.7": "a weight",
     "0.9": "a weight",
@@ -48,7 +48,7 @@ SETTINGS = {
     "1.5": "the bound of prediction 9",
     "5%": "how near the truth a rescue comes",
     "95%": "the level of all intervals, and of counting right",
-} | {str(number): "a prediction" for number in (4, 9, 13, 16, 19, 25, 28, 54, 55, 56)}
+} | {str(number): "a prediction" for number in (4, 9, 13, 16, 19, 25, 28, 35, 54, 55, 56)}
 
 # What is no prose: comments, programs, what commands are given, and mathematics.
 GONE = [
@@ -114,13 +114,19 @@ def collected(tmp_path, tex, **values):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "executed" / "03_one.ipynb").write_text(json.dumps(notebook(**values)))
     (tmp_path / "paper" / "main.tex").write_text(tex)
-    paper.collect(tmp_path / "executed", tmp_path / "paper")
+    (tmp_path / "_config.yml").write_text('html: {baseurl: "https://someone.org/a-book/"}')
+    paper.collect(tmp_path / "executed", tmp_path / "paper", tmp_path / "_config.yml")
     return (tmp_path / "paper" / "numbers.tex").read_text()
 
 
 def test_a_value_comes_with_the_chapter_and_the_key_that_it_is_from(tmp_path):
     numbers = collected(tmp_path, r"\val{03_one::cost}, \val{03_one::cost}", cost="1.65 ± 0.21", other="2")
-    assert numbers.splitlines()[1:] == [r"\setval{03_one::cost}{1.65~\ensuremath{\pm}~0.21} % 03_one.ipynb, cost"]
+    assert numbers.splitlines()[2:] == [r"\setval{03_one::cost}{1.65~\ensuremath{\pm}~0.21} % 03_one.ipynb, cost"]
+
+
+def test_captions_lead_to_the_address_of_the_book_and_nowhere_without_one(tmp_path):
+    assert collected(tmp_path, "").splitlines()[1] == r"\newcommand{\site}{https://someone.org/a-book}"
+    assert paper.address(ROOT / paper.CONFIG) == ""
 
 
 def test_a_figure_is_found_by_its_name_and_by_its_cell_and_says_where_it_stands(tmp_path):
@@ -212,6 +218,46 @@ def keys(chapter):
 def test_a_cell_glues_every_value_that_the_paper_names(name):
     chapter, key = name.split("::")
     assert keys(chapter).fullmatch(key)
+
+
+FRONT = (ROOT / "book" / "index.md").read_text("utf-8")
+GLUED = re.compile(r"\{glue:text\}`(\w+)\.ipynb::([^`:]+):(\w+)`")
+# What is no prose of the front page: code, formulas, roles, addresses of links, numbers of chapters.
+NO_PROSE = [
+    r"```\w+\n.*?```",
+    r"\$\$.*?\$\$",
+    r"\{[\w:]+\}`[^`]*`",
+    r"\$[^$]*\$",
+    r"`[^`]*`",
+    r"\]\([^)]*\)",
+    r"^- \[\d+\.",
+]
+#: Numbers with a point, a percent sign or ±, that stand on the front page without being results.
+TYPED = {"1.44": "bits in a nat", "95%": "the level of all intervals", "4.0": "of a licence"}
+
+
+def typed_in_front(text):
+    """The numbers of a page of text, with a point, a percent sign or ±, that somebody typed."""
+    for pattern in NO_PROSE:
+        text = re.sub(pattern, " ", text, flags=re.DOTALL | re.MULTILINE)
+    return [found for found in re.findall(r"\d+\.\d+%?|\d+%|±", text) if found not in TYPED]
+
+
+def test_no_result_of_the_front_page_is_typed_by_hand():
+    assert typed_in_front(FRONT) == []
+    assert typed_in_front("It cost 1.65 ± 0.21 nats, `2.5` of $3.5$, and 98% of [A](b-1.2).") == [
+        "1.65",
+        "±",
+        "0.21",
+        "98%",
+    ]
+
+
+def test_the_front_page_and_the_paper_show_the_same_text_of_a_value():
+    shown = GLUED.findall(FRONT)
+    assert len(shown) == FRONT.count("{glue:text}"), "a value has a form that this test does not know"
+    assert {form for _, _, form in shown} == {"s"}, "another form rounds once more, and the paper does not"
+    assert {f"{chapter}::{key}" for chapter, key, _ in shown} & set(paper.named(TEX, "val"))
 
 
 def test_every_figure_and_table_that_the_paper_names_is_a_cell_of_the_book():

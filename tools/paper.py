@@ -18,7 +18,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-EXECUTED, PAPER = Path("book/_build/executed"), Path("paper")
+import yaml
+
+EXECUTED, PAPER, CONFIG = Path("book/_build/executed"), Path("paper"), Path("book/_config.yml")
 GLUED = "application/papermill.record/text/plain"
 OVERFULL = 5.0  #: points that a line may stick out
 LATEX = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
@@ -175,12 +177,18 @@ def sources(paper: Path = PAPER) -> list[Path]:
     return [paper / "main.tex", *sorted((paper / "sections").glob("*.tex"))]
 
 
-def collect(executed: Path = EXECUTED, paper: Path = PAPER) -> None:
+def address(config: Path) -> str:
+    """The address of the book's site, to which captions lead; empty if the book's settings have none."""
+    return str(yaml.safe_load(config.read_text("utf-8"))["html"]["baseurl"]).rstrip("/")
+
+
+def collect(executed: Path = EXECUTED, paper: Path = PAPER, config: Path = CONFIG) -> None:
     """Write the numbers, figures and tables that the paper names; stop at one that no executed chapter has."""
     tex = "\n".join(path.read_text("utf-8") for path in sources(paper))
     chapters = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(executed.glob("*.ipynb"))}
     values = {f"{stem}::{key}": text for stem, one in chapters.items() for key, text in glued(one).items()}
     lines = ["% Made by tools/paper.py from the executed chapters. Do not edit."]
+    lines.append(rf"\newcommand{{\site}}{{{address(config)}}}")
     for name in need(named(tex, "val"), values.get, r"\val"):
         chapter, key = name.split("::")
         lines.append(rf"\setval{{{name}}}{{{escape(values[name])}}} % {chapter}.ipynb, {key}")

@@ -60,6 +60,19 @@ def interval(values: Sequence[float] | pd.Series) -> Interval:
     return Interval(float(numbers.mean()), float(half), len(numbers))
 
 
+def wilson(k: int, n: int) -> tuple[float, float]:
+    """Wilson's 95% interval for the rate of what happened in k of n independent runs.
+
+    It holds the rates p for which k is within 1.96 standard deviations √(np(1−p)) of its mean np.
+
+    Example:
+        >>> print("{:.0%} to {:.0%}".format(*wilson(9, 10)))
+        60% to 98%
+    """
+    found = stats.binomtest(k, n).proportion_ci(0.95, "wilson")
+    return float(found.low), float(found.high)
+
+
 def frame(*runs: Runs) -> pd.DataFrame:
     """The end of every run of the named studies, all of whose runs are recorded, or of results made here: a row each.
 

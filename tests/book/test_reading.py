@@ -1,5 +1,6 @@
 """How much there is to read, and how it reads."""
 
+import re
 from datetime import date
 
 import pytest
@@ -46,6 +47,20 @@ def test_the_front_page_cites_what_the_citation_file_says():
     assert f"title  = {{{cited['title']}}}" in shown
     assert f"author = {{{{{cited['authors'][0]['name']}}}}}" in shown
     assert f"note   = {{Version {cited['version']}, {day.day} {day:%B %Y}}}" in shown
+
+
+def test_the_front_page_and_the_citation_file_cite_the_paper_by_its_title():
+    cited = yaml.safe_load((BOOK.parent / "CITATION.cff").read_text("utf-8"))["preferred-citation"]
+    shown = re.search(
+        r"@misc\{condkl2026paper,.*?title  = \{(.*?)\},\n.*?year   = \{(\d+)\}", markdown("index.md"), re.S
+    )
+    paper = re.search(r"\\title\{(.*?)\}", (BOOK.parent / "paper" / "main.tex").read_text("utf-8"), re.S)
+    assert (
+        " ".join(re.sub("[{}]", "", shown[1]).split())
+        == cited["title"]
+        == " ".join(paper[1].replace(r"\\", " ").split())
+    )
+    assert int(shown[2]) == cited["year"]
 
 
 def test_the_mathematics_is_short():

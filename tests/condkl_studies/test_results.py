@@ -14,7 +14,7 @@ from scipy import stats
 from condkl_studies import plans, store
 from condkl_studies.config import RunConfig
 from condkl_studies.plans import EPOCH, Study
-from condkl_studies.results import Interval, bands, curves, differences, frame, interval, minus, paired, where
+from condkl_studies.results import Interval, bands, curves, differences, frame, interval, minus, paired, where, wilson
 from condkl_studies.store import RunResult
 
 RECORDED = store.record_folder("main", plans.study("main").configs[0])
@@ -130,6 +130,30 @@ def test_the_interval_covers_the_mean_in_95_of_100_cases():
 def test_an_interval_of_nothing_is_an_error(values):
     with pytest.raises(ValueError, match="values: expected two finite numbers or more"):
         interval(values)
+
+
+# Method 3 of Newcombe (1998), Statistics in Medicine 17, 857-872, table I.
+NEWCOMBE = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605), (0, 20): (0.0, 0.1611), (1, 29): (0.0061, 0.1718)}
+
+
+@pytest.mark.parametrize("counted", NEWCOMBE)
+def test_the_interval_of_a_rate_is_the_published_one(counted):
+    np.testing.assert_allclose(wilson(*counted), NEWCOMBE[counted], atol=5e-5)
+
+
+@given(st.integers(1, 50).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_at_the_ends_of_the_interval_of_a_rate_the_count_is_1_96_standard_deviations_away(counted):
+    k, n = counted
+    low, high = wilson(k, n)
+    assert 0 <= low <= k / n <= high <= 1
+    for end, reached in ((low, k > 0), (high, k < n)):
+        deviations = abs(k - n * end) if not reached else abs(k - n * end) / math.sqrt(n * end * (1 - end))
+        np.testing.assert_allclose(deviations, stats.norm.ppf(0.975) if reached else 0.0, rtol=1e-9, atol=1e-9)
+
+
+def test_more_than_all_is_no_rate():
+    with pytest.raises(ValueError, match="k"):
+        wilson(11, 10)
 
 
 def test_an_interval_is_written_with_a_minus_and_its_half_width():

@@ -43,6 +43,10 @@ def test_links_lead_somewhere(page):
     assert broken == []
 
 
+def test_the_paper_is_offered_where_it_was_built():
+    assert (SITE / "paper.pdf").is_file() == ("paper.pdf" in markup("index.html").links)
+
+
 @pytest.mark.parametrize("number", range(1, 10))
 def test_equation_of_the_source_stands_on_one_page(number):
     pages = [page for page in PAGES if f"equation-eq-{number}" in markup(page).ids]
