@@ -19,12 +19,12 @@ HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 FOLDS = {"dropdown_main", "solution_node"}  # sphinx-design's and sphinx-exercise's, whose first child is the title
 TAG = r" \tag{%s}"
 INSTALL = """\
-# This notebook needs the library of its book.
+# This notebook needs the library of its book. The numbers in its text are those of the book's own run.
 from importlib.util import find_spec
 
 if not find_spec("condkl_book"):
     {cure}"""
-CLONED = 'raise ModuleNotFoundError("In a clone of the book\'s repository, run: pip install .[book]")'
+CLONED = 'raise ModuleNotFoundError("In a clone of the book\'s repository, run: pip install -e .[book]")'
 # A clone has the data beside the library; what is installed is what the library needs.
 FETCHED = """\
 import sys

@@ -158,7 +158,7 @@ def test_every_cell_of_code_is_there_once_also_one_that_the_page_hides(plain):
 
 def test_the_first_cell_says_what_is_missing(plain):
     exec(plain.INSTALL.format(cure=plain.CLONED), {})
-    with pytest.raises(ModuleNotFoundError, match=r"pip install \.\[book\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install -e \.\[book\]"):
         exec(plain.INSTALL.replace("condkl_book", "nowhere").format(cure=plain.CLONED), {})
 
 
