@@ -74,9 +74,9 @@ def made(name: str) -> Explorer:
 
 def page(name: str, figure: Explorer, folder: str) -> str:
     """Return controls, sentence, panels, legend and tables, and the pictures by their address in a folder."""
-    sentence = figure.sentences[figure.start()]
+    sentence, longest = figure.sentences[figure.start()], max(figure.sentences, key=len)
     template = TEMPLATES.get_template("explorer.html")
-    return template.render(name=name, figure=figure, sentence=sentence, images=folder)
+    return template.render(name=name, figure=figure, sentence=sentence, longest=longest, images=folder)
 
 
 def images(name: str, figure: Explorer) -> dict[str, bytes]:
