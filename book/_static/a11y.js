@@ -29,10 +29,10 @@ document.addEventListener("DOMContentLoaded", () => {
 // What is wider than its box fades out at the side where it goes on.
 const sizes = new ResizeObserver((changes) => changes.forEach((change) => fade(change.target)));
 function fade(box) {
-  const left = box.scrollLeft;
+  const left = box.scrollLeft, goesOn = () => box.matches(".goes-on-left, .goes-on-right"), before = goesOn();
   box.classList.toggle("goes-on-left", left > 1);
   box.classList.toggle("goes-on-right", left < box.scrollWidth - box.clientWidth - 1);
-  if (box.matches(".goes-on-left, .goes-on-right") && !box.querySelector("a[href], button, summary")) box.tabIndex = 0;
+  if (goesOn() !== before && !box.querySelector("a[href], button, summary")) box.tabIndex = before ? -1 : 0;
 }
 function fadeAtSides(box) {
   if (!/auto|scroll/.test(getComputedStyle(box).overflowX)) return;

@@ -25,6 +25,13 @@ def test_the_page_shows_the_opening_position_without_a_script(extension):
     assert table["sentences"][tempering.start()] in page.split("<script")[0]
 
 
+def test_the_longest_sentence_keeps_its_room(extension):
+    panel = Panel("A panel.", Axis("", 0, 1, {}), Axis("", 0, 1, {}), ())
+    figure = Explorer((Control("k", "k", ("0", "1", "2"), 0),), (panel,), ("at 0", "as long as it gets", "at 2"))
+    page = extension("explorers").page("three", figure, "_images")
+    assert re.search('<p class="explorer-sentence"[^>]*data-longest="as long as it gets"[^>]*>at 0</p>', page)
+
+
 def test_a_picture_is_a_file_of_which_the_opening_frame_shows(extension):
     picture = Picture(("k",), (np.zeros((2, 4), np.uint8), np.full((2, 4), 255, np.uint8)))
     panel = Panel("Two.", Axis("", 0, 1, {}), Axis("", 0, 1, {}), (), title="a title", picture=picture)

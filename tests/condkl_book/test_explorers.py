@@ -524,7 +524,7 @@ def test_a_moment_tells_the_mean_of_the_rows_before_it():
     shown = playback(runs)
     metrics = next(r for r in runs if (r.config.decoder, r.config.method) == ("p(x|u,v)", "modified")).metrics
     end = metrics[(metrics.step > 0.475 * 400) & (metrics.step <= 0.5 * 400)]
-    sentence = shown.sentences[8 + 3]
+    sentence = shown.sentences[8 + 3].replace("\N{NO-BREAK SPACE}", " ")
     assert sentence.startswith("digits, p(x|u,v), 50% trained. Full gradient: R ")
     assert f"Eq. (9): R −{-end.R.mean():.1f}, A {end.A.mean():.2f}, C {end.C.mean():.1f} nats." in sentence
     dot = next(s for s in shown.panels[2].series if s.look == "dot" and s.colour == "modified")

@@ -5,7 +5,7 @@ import re
 import statistics
 
 import pytest
-from built_site import LOCAL, PHONE, SITE, visit, window
+from built_site import DESKTOP, LOCAL, PHONE, SITE, visit, window
 
 pytestmark = pytest.mark.site
 
@@ -38,6 +38,14 @@ MOVES = """(figure) => [...figure.querySelectorAll("input")].flatMap((slider) =>
     figure.getBoundingClientRect();
     return performance.now() - start;
   }))"""
+# How high the page is with each of the sentences.
+HEIGHTS = """(figure) => {
+  const { sentences } = JSON.parse(figure.querySelector("script[type='application/json']").textContent);
+  const told = figure.querySelector(".explorer-sentence"), before = told.textContent;
+  const heights = new Set(sentences.map((text) => ((told.textContent = text), document.documentElement.scrollHeight)));
+  told.textContent = before;
+  return [...heights];
+}"""
 # How many frames the file of each picture has, and how many its place on the page has room for.
 FRAMES = """(figure) => Promise.all([...figure.querySelectorAll("image")].map(async (place) => {
   const file = new Image();
@@ -236,6 +244,23 @@ def test_nothing_of_an_explorer_sticks_out_on_a_phone(on_a_phone):
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= PHONE["width"]
     assert on_a_phone.locator("svg[role=img]").first.bounding_box()["width"] > 0.8 * PHONE["width"]
+
+
+def test_a_sentence_does_not_move_the_page(figure):
+    try:
+        for width in (320, 375, 430, 768, 1440):
+            figure.page.set_viewport_size({"width": width, "height": 740})
+            assert len(figure.evaluate(HEIGHTS)) == 1, width
+    finally:
+        figure.page.set_viewport_size(DESKTOP)
+
+
+@pytest.mark.parametrize("opened", ["film", "playback"], indirect=True)
+def test_four_panels_stand_two_by_two(figure):
+    panels = figure.locator(".explorer-panels")
+    panels.evaluate("(panels) => { panels.style.inlineSize = '950px'; }")
+    assert len({panel.bounding_box()["x"] for panel in panels.locator("> svg").all()}) == 2
+    panels.evaluate("(panels) => panels.removeAttribute('style')")
 
 
 @pytest.fixture

@@ -83,3 +83,11 @@ def test_no_line_ends_beside_the_sign_of_an_interval(shown):
     page = shown("<p>lost <b>1.65 ± 0.21</b> nats</p><pre>1 ± 2</pre>")
     assert page.inner_text("b") == "1.65\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.21"
     assert page.inner_text("pre") == "1 ± 2"
+
+
+def test_the_keyboard_stops_at_a_box_only_while_it_scrolls(shown):
+    box = shown('<pre style="width: 9em; overflow-x: auto">a line that is wider than its box</pre>').locator("pre")
+    stops = "([box, stops]) => (box.tabIndex === 0) === stops"
+    for width, expected in (("9em", True), ("90em", False), ("9em", True)):
+        box.evaluate("(box, width) => { box.style.width = width; }", width)
+        box.page.wait_for_function(stops, arg=[box.element_handle(), expected], timeout=5000)

@@ -17,6 +17,15 @@ SCROLLS = """() => {
   return Boolean(wide);
 }"""
 
+# Of each formula, from its box: is it wider, is its end in sight after scrolling, does the keyboard stop there?
+FORMULAS = """() => [...document.querySelectorAll("article div.math mjx-container")].map((box) => {
+  const [formula] = box.querySelectorAll(":scope > mjx-math");
+  const wider = box.scrollWidth > box.clientWidth + 1;
+  box.scrollLeft = box.scrollWidth;
+  const ends = formula.getBoundingClientRect().right <= Math.min(box.getBoundingClientRect().right, innerWidth) + 1;
+  return { wider, ends, stops: box.tabIndex === 0, formula: formula.parentElement.innerText.slice(0, 80) };
+})"""
+
 
 @MODES
 def test_next_and_previous_turn_the_page(mode, tab, bases):
@@ -80,6 +89,18 @@ def test_a_click_saves_the_numbers_of_a_figure(mode, tab, bases, tmp_path):
     waiting.value.save_as(tmp_path / "saved.csv")
     assert waiting.value.suggested_filename == link.get_attribute("download")
     assert len(pd.read_csv(tmp_path / "saved.csv")) > 0
+
+
+@pytest.mark.parametrize("page", ["02_gradients", "03_the_kl_alone", "04_the_vae", "05_more_layers"])
+def test_a_formula_wider_than_a_phone_scrolls_in_its_box(page, tab, bases):
+    tab.set_viewport_size(PHONE)
+    visit(tab, f"{bases['http']}/{page}.html")
+    tab.evaluate("document.querySelectorAll('article details').forEach((folded) => { folded.open = true; })")
+    tab.wait_for_timeout(500)  # boxes that are opened are looked at after the next frame
+    formulas = tab.evaluate(FORMULAS)
+    assert any(one["wider"] for one in formulas)
+    assert [one for one in formulas if not one["ends"] or one["stops"] != one["wider"]] == []
+    assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
 def test_the_keyboard_scrolls_what_is_too_wide_for_a_phone(tab, bases):

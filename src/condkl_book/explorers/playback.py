@@ -128,7 +128,8 @@ def _sentence(pairs: Pairs, terms: dict[tuple[str, str], dict[str, Array]], mode
     for method in METHODS:
         R, A, C = (terms[model, method][letter][_last(moment), 1] for letter in "RAC")
         seen = f", objects {sum(counted(pairs[model][method], moment))}" if model == "counting" else ""
-        told.append(f"{NAMES[method][:1].upper()}{NAMES[method][1:]}: R {R:.1f}, A {A:.2f}, C {C:.1f} nats{seen}.")
+        values = f"R_{R:.1f}, A_{A:.2f}, C_{C:.1f}".replace("_", "\N{NO-BREAK SPACE}")
+        told.append(f"{NAMES[method][:1].upper()}{NAMES[method][1:]}: {values} nats{seen}.")
     config = pairs[model]["full"].config
     there = ""
     if model == "counting":
