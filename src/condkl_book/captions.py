@@ -19,12 +19,17 @@ class Source:
     def __str__(self) -> str:
         seeds = sorted(set(self.runs["seed"]))
         span = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
-        places = ", ".join(sorted(set(self.runs["processor"] + " (" + self.runs["device"] + ")")))
+        places = self.places[0] if len(self.places) == 1 else f"{len(self.places)} kinds of processor"
         names = ", ".join(dict.fromkeys(self.runs["study"]))
         return (
             f"{len(self.runs)} recorded run{'s' * (len(self.runs) > 1)} of {names}, {span}, on {places}, "
             f"{self.runs['hours'].sum():.1f} hours in all"
         )
+
+    @property
+    def places(self) -> list[str]:
+        """The processors of the runs, and on which device of each they ran."""
+        return sorted(set(self.runs["processor"] + " (" + self.runs["device"] + ")"))
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         csv = base64.b64encode(self.data.to_csv(index=False, float_format="%.6g").encode()).decode()
@@ -36,7 +41,8 @@ class Source:
         text = f"Source: {self}."
         html = (
             f'<div class="source"><details><summary>{escape(text)}</summary>{folders}'
-            f"<p>Trained at commit {_short(self.runs['commit'])}</p></details><p>{link}</p></div>"
+            f"<p>On {escape(', '.join(self.places))}, at commit {_short(self.runs['commit'])}</p></details>"
+            f"<p>{link}</p></div>"
         )
         return {"text/html": html, "text/plain": text}
 

@@ -26,7 +26,15 @@ def html(shown):
 def test_the_source_names_runs_seeds_hardware_and_commit():
     shown = source(rows(), "a-name", rows())
     assert str(shown) == "3 recorded runs of some, seeds 0 to 2, on a processor (cpu), 3.0 hours in all"
-    assert "commit <code>01234567</code>" in html(shown)
+    assert "On a processor (cpu), at commit <code>01234567</code>" in html(shown)
+
+
+def test_several_kinds_of_processors_are_counted_and_named_in_the_fold():
+    table = rows()
+    table["processor"] = table["processor"].where(table["seed"] > 0, "another")
+    shown = source(rows(), "a-name", table)
+    assert "on 2 kinds of processor, 3.0 hours" in str(shown)
+    assert "On a processor (cpu), another (cpu), at commit" in html(shown)
     assert all(f"<code>{one}1234567</code>" in html(shown) for one in "abc")
     assert shown._repr_mimebundle_()["text/plain"] == f"Source: {shown}."
 
