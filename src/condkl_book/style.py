@@ -51,6 +51,8 @@ NAMES = {
     "lambda_drop": "λ falling",
     "kl_warm_up": "KL warm-up",
     "free_bits": "free bits",
+    "free_bits_top": "free bits on A",
+    "kl_balancing": "KL balancing",
     "prior_mixture": "φ on p(v) too",
     "full, phi x5": "φ five times faster",
 }
@@ -60,10 +62,11 @@ def name_of(method: str) -> str:
     """What figures and tables call a way to train; one without a name of its own is called as it is written.
 
     Example:
-        >>> name_of("modified"), name_of("lambda=0.7"), name_of("label_smoothing")
-        ('eq. (9)', 'λ = 0.7', 'label smoothing')
+        >>> name_of("modified"), name_of("lambda=0.7+kl_warm_up"), name_of("label_smoothing")
+        ('eq. (9)', 'λ = 0.7, KL warm-up', 'label smoothing')
     """
-    return NAMES.get(method, method.replace("lambda=", "λ = ").replace("_", " "))
+    parts = (NAMES.get(part, part.replace("lambda=", "λ = ").replace("_", " ")) for part in method.split("+"))
+    return ", ".join(parts)
 
 
 def colour_of(method: str) -> str:
