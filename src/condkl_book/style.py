@@ -51,8 +51,6 @@ NAMES = {
     "lambda_drop": "λ falling",
     "kl_warm_up": "KL warm-up",
     "free_bits": "free bits",
-    "free_bits_top": "free bits on A",
-    "kl_balancing": "KL balancing",
     "prior_mixture": "φ on p(v) too",
     "full, phi x5": "φ five times faster",
 }
