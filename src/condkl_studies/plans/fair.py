@@ -10,7 +10,7 @@ RATES = {
     "modified": (2e-3, 2e-3),
     "lambda=0.9": (2e-3, 2e-3),
     "full": (2e-3, 2e-3),
-    "modified+kl_warm_up": (2e-3, 2e-3),
+    "modified+kl_warm_up": (4e-3, 2e-3),
     "lambda=0.9+kl_warm_up": (2e-3, 2e-3),
     "kl_warm_up": (2e-3, 2e-3),
     "modified+free_bits_top": (2e-3, 2e-3),

@@ -18,5 +18,4 @@ STUDY = Study(
     "The choice of the learning rate for each way of training and each decoder of `fair`, on the validation images, as "
     "long as its runs.",
     grid(TUNED, skip=DECODERS, objective=OBJECTIVES, learning_rate=RATES),
-    open=True,
 )
