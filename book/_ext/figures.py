@@ -5,13 +5,13 @@ numbers, unless the notebook itself shows where they come from.
 """
 
 import re
-from base64 import b64encode
 from html import escape
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from condkl_book.captions import csv_link
 from condkl_book.figure_data import MIME
 from condkl_book.looks import FRAGMENT, two_looks
 from docutils import nodes
@@ -35,13 +35,6 @@ def looks(app: Sphinx, page: str, image: nodes.image) -> str:
     return "".join(f'<img class="{look}" src="{src}" {same} />' for look, src in both.items())
 
 
-def link(name: str, csv: str) -> str:
-    """Return a link that saves a table."""
-    data = b64encode(csv.encode()).decode()
-    words = "Data of this figure (CSV)"
-    return f'{SOURCE}<p><a download="{name}.csv" href="data:text/csv;base64,{data}">{words}</a></p></div>'
-
-
 def shows_source(cells: list[Any], at: int, of: int) -> bool:
     """Whether a notebook shows where the numbers of an output come from: before the next picture, and in the next cell."""
     after = [output.get("data", {}) for cell in cells[at : at + 2] for output in cell.get("outputs", [])][of + 1 :]
@@ -63,7 +56,8 @@ def finish(app: Sphinx, doctree: nodes.document, page: str) -> None:
             figure = image.parent if isinstance(image.parent, nodes.figure) else image
             if (csv := cells[at].outputs[k].data.get(MIME)) and not shows_source(cells, at, k):
                 name = (*figure.get("ids", []), f"{Path(page).name}-{cells[at].id}")[0]
-                put_after(figure, nodes.raw("", link(name, csv), format="html"))
+                below = f"{SOURCE}<p>{csv_link(name, csv, 'Data of this figure (CSV)')}</p></div>"
+                put_after(figure, nodes.raw("", below, format="html"))
             box = f'<div class="picture">{looks(app, page, image)}</div>'  # it scrolls on phones
             image.replace_self(nodes.raw("", box, format="html"))
 

@@ -32,8 +32,8 @@ class Source:
         return sorted(set(self.runs["processor"] + " (" + self.runs["device"] + ")"))
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        csv = base64.b64encode(self.data.to_csv(index=False, float_format="%.6g").encode()).decode()
-        link = f'<a download="{self.name}.csv" href="data:text/csv;base64,{csv}">Data of this figure or table (CSV)</a>'
+        csv = self.data.to_csv(index=False, float_format="%.6g")
+        link = csv_link(self.name, csv, "Data of this figure or table (CSV)")
         folders = "".join(
             f"<p>Folders in <code>data/runs/{study}</code>: {_short(group['run'], linked=bool(study))}</p>"
             for study, group in self.runs.groupby("study", sort=False)
@@ -50,6 +50,12 @@ class Source:
 def source(data: pd.DataFrame, name: str, table: pd.DataFrame) -> Source:
     """What stands behind `data`: the runs of a table of `results`, which may have several rows for each."""
     return Source(data, name, table.drop_duplicates("run"))
+
+
+def csv_link(name: str, csv: str, words: str) -> str:
+    """A link in HTML that saves a table, which it holds itself."""
+    data = base64.b64encode(csv.encode()).decode()
+    return f'<a download="{name}.csv" href="data:text/csv;base64,{data}">{words}</a>'
 
 
 def _short(names: pd.Series, linked: bool = False) -> str:
