@@ -63,6 +63,11 @@ class Writer:
         found = (self.numbers.get(kind, {}).get(name, ()) for name in node.get("ids", ()))
         return next((".".join(map(str, number)) for number in found if number), "")
 
+    def figure(self, node: nodes.Element) -> str:
+        """What a figure is called; one that is interactive is not in the notebook."""
+        place = "On the site, interactive" if node.tagname == "explorer" else "Figure"
+        return f"{place} {self.number('figure', node)}".strip()
+
     def block(self, node: nodes.Element, depth: int = 1) -> str:  # noqa: PLR0911, PLR0912  (a line for each kind)
         """The node as paragraphs of Markdown."""
         if node.tagname in UNSEEN:
@@ -82,7 +87,9 @@ class Writer:
                 return f"{'#' * depth} {self.inline(node)}"
             case nodes.title() | nodes.rubric():
                 return f"**{self.inline(node).strip()}.**"
-            case nodes.paragraph() | nodes.caption():
+            case nodes.caption():
+                return f"**{self.figure(node.parent)}.** {self.inline(node)}"
+            case nodes.paragraph():
                 return self.inline(node)
             case nodes.math_block():
                 number = self.number("displaymath", node)
@@ -130,7 +137,8 @@ class Writer:
 
 
 def quoted(text: str) -> str:
-    """Text in a block of its own."""
+    """Text in a block of its own, each formula in a line: JupyterLab takes the marks of further ones for signs."""
+    text = re.sub(r"\$\$\n(.*?)\n\$\$", lambda found: f"$$ {' '.join(found[1].split())} $$", text, flags=re.DOTALL)
     return "\n".join(f"> {line}".rstrip() for line in text.split("\n"))
 
 
