@@ -91,7 +91,7 @@ def proposition():
         (nodes.block_quote("", line("a"), line("b")), "> a\n>\n> b"),
         (proposition(), "> **Proposition 6.3 (Price).** It costs $r$."),
         (nodes.raw("", "<b>", format="html"), ""),
-        (nodes.figure("", nodes.image(uri="a.png"), nodes.caption("", "What it shows.")), "What it shows."),
+        (nodes.figure("", nodes.image(uri="a.png"), nodes.caption("", "What it shows.")), "**Figure.** What it shows."),
     ],
 )
 def test_a_node_becomes_markdown(node, text, writer):
@@ -138,7 +138,20 @@ def test_a_card_is_its_title_and_its_paragraphs(made):
 def test_the_caption_of_a_figure_follows_its_cell(writer):
     drawn = cell(1)
     drawn += nodes.figure("", nodes.image(uri="a.png"), nodes.caption("", "What it shows."))
-    assert list(writer.parts(nodes.section("", section("One", drawn)))) == ["# One", 1, "What it shows."]
+    assert list(writer.parts(nodes.section("", section("One", drawn)))) == ["# One", 1, "**Figure.** What it shows."]
+
+
+def test_an_interactive_figure_is_said_to_be_on_the_site(writer):
+    class explorer(nodes.General, nodes.Element):  # noqa: N801
+        pass
+
+    shown = explorer("", nodes.caption("", "Move it."), ids=["fig-it"])
+    writer.numbers["figure"] = {"fig-it": (7,)}
+    assert writer.block(shown) == "**On the site, interactive 7.** Move it."
+
+
+def test_a_formula_in_a_proposition_is_in_one_line(plain):
+    assert plain.quoted("It is\n\n$$\na\n= b\n$$\n\nthen.") == "> It is\n>\n> $$ a = b $$\n>\n> then."
 
 
 def test_every_cell_of_code_is_there_once_also_one_that_the_page_hides(plain):
