@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from tools import paper
 
@@ -30,14 +31,18 @@ SETTINGS = {
     "3280": "epochs of the published model",
     "100": "units of u, a batch, or a factor in a law",
     "50": "units of v",
-    "200": "units of a layer",
-    "64": "pixels of the known models",
+    "200": "units of a layer, or test images",
+    "64": "pixels of the known models, or a batch",
     "10": "units of a look, or nats at a start",
     "47": "nats of an object at the far starts",
     "8": "nats that it gains there",
     "12.5": "nats at a start of the two values",
+    "800": "the same",
+    "60000": "steps that such a fit was given",
     "50000": "images to train on",
     "1000": "test images, or draws",
+    "5000": "draws",
+    "6000": "steps of counting",
     "0.002": "the learning rate",
     "0.01": "a step, or the variance of an active unit",
     "0.1": "the standard deviation of the scale's prior, or where an axis is linear",
@@ -186,6 +191,22 @@ def same(text):
 )
 def test_a_value_shows_what_it_is(text):
     assert plain(paper.escape(text)) == same(text)
+
+
+def test_the_switch_for_a_discrete_v_gives_theta_the_weight_and_all_others_the_whole_gradient():
+    _, listing = re.findall(r"\\begin\{lstlisting\}(.*?)\\end\{lstlisting\}", TEX, flags=re.DOTALL)
+    torch.manual_seed(0)
+    logits, r, c = (torch.randn(5, 3, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    lam, q = 0.3, logits.softmax(-1)
+    names = {"q": q, "r": r, "c": c, "lam": lam}
+    exec(listing, names)
+    R, C = names["R"], names["C"]
+    assert torch.allclose(R - C, (q * (r - c)).sum(-1))
+    theta, of_r, of_c = torch.autograd.grad((R - C).sum(), (logits, r, c), retain_graph=True)
+    (wanted,) = torch.autograd.grad((q * (r - lam * c)).sum(), logits, retain_graph=True)
+    assert torch.allclose(theta, wanted)
+    assert torch.allclose(of_r, q)
+    assert torch.allclose(of_c, -q)
 
 
 @pytest.mark.skipif(not EXECUTED, reason="no chapter is executed")
