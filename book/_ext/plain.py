@@ -51,12 +51,12 @@ class Writer:
         )
 
     def link(self, node: nodes.reference, text: str) -> str:
-        """A link to another host or to another chapter's notebook; of others only the text."""
+        """A link to another host or to another chapter's notebook; of others, and of numbers, only the text."""
         target = node.get("refuri", "")
         name = target.partition("#")[0].removesuffix(".html")
         if re.match(r"\w+:", target):
             return f"[{text}]({target})"
-        return f"[{text}]({name}.ipynb)" if name in self.notebooks else text
+        return f"[{text}]({name}.ipynb)" if name in self.notebooks and "glued" not in node["classes"] else text
 
     def number(self, kind: str, node: nodes.Element) -> str:
         """The number of a formula or a proposition; nothing if it has none."""
@@ -65,7 +65,7 @@ class Writer:
 
     def figure(self, node: nodes.Element) -> str:
         """What a figure is called; one that is interactive is not in the notebook."""
-        place = "On the site, interactive" if node.tagname == "explorer" else "Figure"
+        place = "On the site, figure" if node.tagname == "explorer" else "Figure"
         return f"{place} {self.number('figure', node)}".strip()
 
     def block(self, node: nodes.Element, depth: int = 1) -> str:  # noqa: PLR0911, PLR0912  (a line for each kind)

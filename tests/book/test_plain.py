@@ -79,6 +79,7 @@ def proposition():
         (line(nodes.math("", r"\KL[q]"), "."), r"$\KL[q]$."),
         (line(link("chapter 4", "04_the_vae.html#x")), "[chapter 4](04_the_vae.ipynb)"),
         (line(link("the ledger", "ledger.html")), "the ledger"),
+        (line(nodes.reference("", "", nodes.Text("1.5"), refuri="04_the_vae.html#c", classes=["glued"])), "1.5"),
         (line(link("(9)", "#equation-eq-9")), "(9)"),
         (line(link("the post", "https://example.org/a")), "[the post](https://example.org/a)"),
         (nodes.math_block("", "a = b", ids=["equation-eq-9"]), "$$\na = b \\tag{9}\n$$"),
@@ -147,7 +148,7 @@ def test_an_interactive_figure_is_said_to_be_on_the_site(writer):
 
     shown = explorer("", nodes.caption("", "Move it."), ids=["fig-it"])
     writer.numbers["figure"] = {"fig-it": (7,)}
-    assert writer.block(shown) == "**On the site, interactive 7.** Move it."
+    assert writer.block(shown) == "**On the site, figure 7.** Move it."
 
 
 def test_a_formula_in_a_proposition_is_in_one_line(plain):
