@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import nbformat
+import pytest
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
@@ -27,7 +28,8 @@ def build(folder, cells, extensions, page="", options=None, settings=None):
         "html_theme_options": options or {},
         "numfig": True,
     }
-    with docutils_namespace(), patch_docutils(source):  # several are built in one process
+    with pytest.MonkeyPatch.context() as patch, docutils_namespace(), patch_docutils(source):  # several in one process
+        patch.syspath_prepend(str(EXTENSIONS))
         app = Sphinx(source, None, made, folder / "trees", "html", settings, status=None, warningiserror=True)
         app.build()
     assert app.statuscode == 0

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("sphinx")
 from docutils import nodes
 from docutils.utils import new_document
-from small_site import EXTENSIONS, build
+from small_site import build
 
 HOME = "https://example.org/a-book/"
 LONG = "Which gradients does the conditional KL have, and which of them may be dropped?"
@@ -52,10 +52,8 @@ def sites(tmp_path_factory):
 
     def made(address):
         folder = tmp_path_factory.mktemp("site")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.syspath_prepend(str(EXTENSIONS))
-            cell = nbformat.v4.new_markdown_cell(LONG)
-            return build(folder, [cell], ["describe"], LONG, settings={"html_baseurl": address})
+        cell = nbformat.v4.new_markdown_cell(LONG)
+        return build(folder, [cell], ["describe"], LONG, settings={"html_baseurl": address})
 
     return {address: made(address) for address in ("", HOME)}
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 pytest.importorskip("sphinx")
-from small_site import EXTENSIONS, build
+from small_site import build
 
 from condkl_book import figure_data
 from condkl_book.explorers import EXPLORERS
@@ -45,11 +45,7 @@ def site(tmp_path_factory):
         cell("fig-with-runs", drawn(2)),
         V4.new_code_cell("source()", outputs=[runs]),
     ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXTENSIONS))
-        return build(
-            tmp_path_factory.mktemp("site"), cells, ["explorers", "figures", "gallery"], page="```{gallery}\n```"
-        )
+    return build(tmp_path_factory.mktemp("site"), cells, ["explorers", "figures", "gallery"], page="```{gallery}\n```")
 
 
 @pytest.fixture(scope="module")

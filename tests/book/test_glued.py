@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 pytest.importorskip("sphinx")
-from small_site import EXTENSIONS, build
+from small_site import build
 
 V4 = nbformat.v4
 
@@ -28,9 +28,7 @@ def pages(tmp_path_factory):
         V4.new_markdown_cell("It is {glue:text}`one`, and {glue:text}`three`."),
     ]
     page = "Here {glue:text}`chapter.ipynb::two:s`; [within {glue:text}`chapter.ipynb::two:s`](chapter.ipynb) none."
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXTENSIONS))
-        site = build(tmp_path_factory.mktemp("site"), cells, ["glued"], page)
+    site = build(tmp_path_factory.mktemp("site"), cells, ["glued"], page)
     return {name: (site / f"{name}.html").read_text("utf-8") for name in ("chapter", "index")}
 
 

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("sphinx")
 import nbformat
-from small_site import EXTENSIONS, build
+from small_site import build
 
 PAGE = """```{only} paper
 Read <a href="paper.pdf">the paper</a>.
@@ -15,7 +15,6 @@ Read <a href="paper.pdf">the paper</a>.
 @pytest.fixture
 def made(tmp_path, monkeypatch, extension):
     """Return a function that builds a site beside a paper, or beside none."""
-    monkeypatch.syspath_prepend(str(EXTENSIONS))
     monkeypatch.setattr(extension("paper"), "PDF", tmp_path / "main.pdf")
     return lambda: build(tmp_path, [nbformat.v4.new_code_cell("1")], ["paper"], page=PAGE)
 

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("sphinx")
 from docutils import nodes
 from IPython.core.inputtransformer2 import TransformerManager
-from small_site import EXTENSIONS, build
+from small_site import build
 
 PARAGRAPH = nodes.paragraph
 FOLDED = """
@@ -117,12 +117,10 @@ def test_text_and_cells_keep_their_order_and_headings_their_depth(writer):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Return the text of the notebook that a page offers, made by Sphinx as the book is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXTENSIONS))
-        cells = [nbformat.v4.new_markdown_cell(FOLDED)]
-        settings = {"mathjax3_config": {"tex": {"macros": {}}}, "myst_enable_extensions": ["dollarmath"]}
-        extensions = ["sphinx_design", "sphinx_exercise", "plain"]
-        site = build(tmp_path_factory.mktemp("site"), cells, extensions, settings=settings)
+    cells = [nbformat.v4.new_markdown_cell(FOLDED)]
+    settings = {"mathjax3_config": {"tex": {"macros": {}}}, "myst_enable_extensions": ["dollarmath"]}
+    extensions = ["sphinx_design", "sphinx_exercise", "plain"]
+    site = build(tmp_path_factory.mktemp("site"), cells, extensions, settings=settings)
     notebook = nbformat.read(site / "_sources" / "chapter.ipynb", as_version=4)
     return "\n\n".join(one.source for one in notebook.cells if one.cell_type == "markdown")
 

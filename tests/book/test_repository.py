@@ -21,9 +21,7 @@ def pages(tmp_path_factory):
 
     def made(options):
         folder = tmp_path_factory.mktemp("site")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.syspath_prepend(str(EXTENSIONS))
-            site = build(folder, [nbformat.v4.new_code_cell("1")], ["repository"], options=options)
+        site = build(folder, [nbformat.v4.new_code_cell("1")], ["repository"], options=options)
         return {name: (site / f"{name}.html").read_text("utf-8") for name in ("chapter", "index")}
 
     return {"with": made({"repository_url": ADDRESS}), "without": made({})}
