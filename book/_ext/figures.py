@@ -18,6 +18,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.osutil import relative_uri
 
+from glued import code_cells
+
 SOURCE = '<div class="source">'  # what `condkl_book.captions` writes
 DRAWN = re.compile(r"[0-9a-f]{64}\.svg$")  # the name of a notebook's picture
 SIZE = re.compile(r'<svg [^>]*?width="([\d.]+)pt" height="([\d.]+)pt"')
@@ -48,8 +50,8 @@ def finish(app: Sphinx, doctree: nodes.document, page: str) -> None:
     if app.builder.format != "html" or source.suffix != ".ipynb":
         return
     cells = nbformat.read(source, as_version=4).cells
-    for cell in list(doctree.findall(lambda node: getattr(node, "attributes", {}).get("nb_element") == "cell_code")):
-        at = int(cell["cell_index"])  # type: ignore[index]
+    for cell in code_cells(doctree):
+        at = int(cell["cell_index"])
         pictures = [node for node in cell.findall(nodes.image) if DRAWN.search(node["uri"])]
         outputs = [k for k, one in enumerate(cells[at].outputs) if "image/svg+xml" in one.get("data", {})]
         for image, k in zip(pictures, outputs, strict=True):

@@ -48,7 +48,7 @@ def test_the_label_of_a_question_is_left_out(describe, label):
 
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory):
-    """Return a function that builds a site with an address, or with none."""
+    """Return a site without an address and one with it, by the address."""
 
     def made(address):
         folder = tmp_path_factory.mktemp("site")
