@@ -26,5 +26,4 @@ STUDY = Study(
         for skip in DECODERS
         for objective, rates in RATES.items()
     ),
-    open=True,
 )
