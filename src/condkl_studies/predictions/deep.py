@@ -1,9 +1,9 @@
 """Three layers and five."""
 
+import pandas as pd
 from pandas import DataFrame, Series
 
 from condkl_studies.margins import above, below, higher, lower
-from condkl_studies.plans.deep import FIVE, THREE
 from condkl_studies.predictions import PLAIN, Judged, span, written
 from condkl_studies.results import minus, where
 
@@ -17,15 +17,16 @@ RESIDUAL = "residual"
     "states the lowest had 82% of the KL under eq. (9), and 10% under the full gradient. Looks of 4 epochs under the "
     "full gradient alone, at three layers, and at five without states, agree.",
 )
-def _what_is_above_the_lowest_layer_falls_silent(deep: DataFrame) -> Judged:
+def _what_is_above_the_lowest_layer_falls_silent(deep: DataFrame, deep_five: DataFrame) -> Judged:
     r"""**Under {eq}`eq-9` what is above the lowest layer falls silent, at both depths.** With $p(x \given z_1)$ the KLs
     above it sum to less than 0.1 nats in every seed. With states to which every layer adds, the lowest layer has more
     than half of all KL in every seed, and less than half under the full gradient. *Reason:* every posterior above the
     lowest is in the place of that of $v$: it pays its own KL, and is not credited with what it saves below. Where the
     decoder sees the lowest layer alone and learns, each layer above is redundant but for what a Gaussian cannot
     express, and any $\lambda < 1$ lets it die. Where a layer reaches $x$ itself, it keeps what $R$ rewards."""
-    cut, full = (where(deep, method=method) for method in ("modified", "full"))
-    upper = where(cut, decoder=PLAIN).pipe(lambda table: table.val_A + table.val_C - _lowest(table))
+    both = pd.concat([deep.assign(lowest=deep.val_C2), deep_five.assign(lowest=deep_five.val_C4)])
+    cut, full = (where(both, method=method) for method in ("modified", "full"))
+    upper = where(cut, decoder=PLAIN).pipe(lambda table: table.val_A + table.val_C - table.lowest)
     shares = [100 * _share(where(table, decoder=RESIDUAL)) for table in (cut, full)]
     return below(upper, 0.1) & above(shares[0], 50) & below(shares[1], 50), (
         f"under eq. (9) with p(x|z₁) the KLs above the lowest layer sum to {span(upper)} nats; with states the lowest "
@@ -40,7 +41,7 @@ def _the_price_is_that_of_two_layers(deep: DataFrame, main: DataFrame) -> Judged
     which is −1.65. *Reason:* {eq}`eq-9` leaves a one-layer VAE at any depth, and a third layer that the decoder does
     not see adds little to the second. A look of one seed and 8 epochs at four layers had no such price: we take it for
     too short."""
-    here = minus(_of(deep, THREE), "elbo", "modified", decoder=PLAIN)
+    here = minus(deep, "elbo", "modified", decoder=PLAIN)
     there = minus(main, "elbo", "modified", decoder=PLAIN)
     words = f"{here:+.2f} nats at three layers, and {there:+.2f} at two"
     return lower(here) & below(abs(here.mean - there.mean), 0.7), f"with p(x|z₁) eq. (9) minus full is {words}."
@@ -53,7 +54,7 @@ def _a_weight_near_one_gains_nothing(deep: DataFrame) -> Judged:
     *Reason:* the loss is of second order in $1 - \lambda$, with a hundredth of the variance of the conditional KLs, and
     the only gain that theory has for $\lambda < 1$ at the end, less noise in the gradient, is small where the latents
     are reparameterised. A look of one seed at four layers had 0.9 ahead by 0.3 nats."""
-    gap = minus(_of(deep, THREE), "log_likelihood", "lambda=0.9", decoder=RESIDUAL)
+    gap = minus(deep, "log_likelihood", "lambda=0.9", decoder=RESIDUAL)
     words = f"{gap:+.2f} nats of likelihood estimate at three layers with states"
     return ~higher(gap) & above(gap.mean, -0.5) & below(gap.mean, 0.3), f"λ = 0.9 minus full is {words}."
 
@@ -66,22 +67,12 @@ def _balancing_tempers_below_and_wakes_above(deep: DataFrame) -> Judged:
     \given z_{l+1})$ times the likelihood to the power of $1/\kappa$: it follows the data at five times their weight,
     which raises $R$ and costs more $C$ than that. To the layer above, a sharper layer below is data with less noise, so
     that more of its directions are worth their KL."""
-    three = where(_of(deep, THREE), decoder=PLAIN)
-    R, elbo, A = (minus(three, column, "kl_balancing") for column in ("R", "elbo", "val_A"))
+    R, elbo, A = (minus(deep, column, "kl_balancing", decoder=PLAIN) for column in ("R", "elbo", "val_A"))
     words = f"{R:+.2f} nats of R, {elbo:+.2f} of test ELBO and {A:+.2f} of A"
     held = higher(R) & lower(elbo) & below(elbo.mean, -3) & higher(A)
     return held, f"with p(x|z₁), KL balancing minus full is {words}."
 
 
-def _of(deep: DataFrame, latents: tuple[int, ...]) -> DataFrame:
-    return deep[deep.latents.map(len) == len(latents)]
-
-
-def _lowest(table: DataFrame) -> Series:
-    """The KL of the lowest layer."""
-    return table.val_C4.where(table.latents.map(len) == len(FIVE), table.val_C2)
-
-
 def _share(table: DataFrame) -> Series:
     """The share of the lowest layer in all KL."""
-    return _lowest(table) / (table.val_A + table.val_C)
+    return table.lowest / (table.val_A + table.val_C)
