@@ -60,10 +60,13 @@ def name_of(method: str) -> str:
     """What figures and tables call a way to train; one without a name of its own is called as it is written.
 
     Example:
-        >>> name_of("modified"), name_of("lambda=0.7+kl_warm_up"), name_of("label_smoothing")
-        ('eq. (9)', 'λ = 0.7, KL warm-up', 'label smoothing')
+        >>> name_of("modified"), name_of("lambda=0.7+kl_warm_up"), name_of("kl_balancing")
+        ('eq. (9)', 'λ = 0.7, KL warm-up', 'KL balancing')
     """
-    parts = (NAMES.get(part, part.replace("lambda=", "λ = ").replace("_", " ")) for part in method.split("+"))
+    parts = (
+        NAMES.get(part, part.replace("lambda=", "λ = ").replace("kl_", "KL ").replace("_", " "))
+        for part in method.split("+")
+    )
     return ", ".join(parts)
 
 
