@@ -8,5 +8,4 @@ STUDY = Study(
     "Three layers: six ways of training, with a decoder that sees the lowest layer alone, and with states to which "
     "every layer adds.",
     grid(LATER, seed=range(5), latents=[THREE], residual=(False, True), objective=OBJECTIVES),
-    open=True,
 )
