@@ -63,11 +63,13 @@ def name_of(method: str) -> str:
         >>> name_of("modified"), name_of("lambda=0.7+kl_warm_up"), name_of("kl_balancing")
         ('eq. (9)', 'λ = 0.7, KL warm-up', 'KL balancing')
     """
-    parts = (
-        NAMES.get(part, part.replace("lambda=", "λ = ").replace("kl_", "KL ").replace("_", " "))
-        for part in method.split("+")
-    )
-    return ", ".join(parts)
+    return ", ".join(NAMES.get(part) or _in_words(part) for part in method.split("+"))
+
+
+def _in_words(part: str) -> str:
+    for written, said in (("lambda=", "λ = "), ("kl_", "KL "), ("_top", " on A"), ("_", " ")):
+        part = part.replace(written, said)
+    return part
 
 
 def colour_of(method: str) -> str:

@@ -81,16 +81,14 @@ def jitter(table):
     return 1e-3 * table.seed
 
 
-def layered(study):
+def layered(study, lowest):
     table = rows(study)
     found = [
         DEEP[decoder].get(method, DEEP[decoder]["full"]) for decoder, method in table[["decoder", "method"]].to_numpy()
     ]
     layers = pd.DataFrame([[20 * share for share in shares] for shares, _, _ in found])
     table["val_A"], table["val_C"] = layers[0], layers[1] + layers[2]
-    silent = {"val_C2": 0.0, "val_C3": 0.0} if study == "deep_five" else {}
-    table = table.assign(val_C1=layers[1], **silent)
-    table["val_C4" if silent else "val_C2"] = layers[2]
+    table[lowest] = layers[2]
     table["R"], table["elbo"] = [R for _, R, _ in found], [elbo for _, _, elbo in found] + jitter(table)
     return table.assign(log_likelihood=table.elbo + 3.0)
 
@@ -123,8 +121,8 @@ def stability_curves():
 
 
 TABLES = {
-    "deep": partial(layered, "deep"),
-    "deep_five": partial(layered, "deep_five"),
+    "deep": partial(layered, "deep", "val_C2"),
+    "deep_five": partial(layered, "deep_five", "val_C4"),
     "fair": fair,
     "published": published,
     "stability": stability,

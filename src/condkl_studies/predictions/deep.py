@@ -1,7 +1,7 @@
 """Three layers and five."""
 
 import pandas as pd
-from pandas import DataFrame, Series
+from pandas import DataFrame
 
 from condkl_studies.margins import above, below, higher, lower
 from condkl_studies.predictions import PLAIN, Judged, span, written
@@ -24,10 +24,13 @@ def _what_is_above_the_lowest_layer_falls_silent(deep: DataFrame, deep_five: Dat
     lowest is in the place of that of $v$: it pays its own KL, and is not credited with what it saves below. Where the
     decoder sees the lowest layer alone and learns, each layer above is redundant but for what a Gaussian cannot
     express, and any $\lambda < 1$ lets it die. Where a layer reaches $x$ itself, it keeps what $R$ rewards."""
-    both = pd.concat([deep.assign(lowest=deep.val_C2), deep_five.assign(lowest=deep_five.val_C4)])
+    lowest = [deep.assign(lowest=deep.val_C2), deep_five.assign(lowest=deep_five.val_C4)]
+    both = pd.concat(lowest, ignore_index=True)
+    total = both.val_A + both.val_C
+    both = both.assign(upper=total - both.lowest, share=100 * both.lowest / total)
     cut, full = (where(both, method=method) for method in ("modified", "full"))
-    upper = where(cut, decoder=PLAIN).pipe(lambda table: table.val_A + table.val_C - table.lowest)
-    shares = [100 * _share(where(table, decoder=RESIDUAL)) for table in (cut, full)]
+    upper = where(cut, decoder=PLAIN).upper
+    shares = [where(table, decoder=RESIDUAL).share for table in (cut, full)]
     return below(upper, 0.1) & above(shares[0], 50) & below(shares[1], 50), (
         f"under eq. (9) with p(x|z₁) the KLs above the lowest layer sum to {span(upper)} nats; with states the lowest "
         f"has {span(shares[0])}% of all KL, and {span(shares[1])}% under the full gradient."
@@ -71,8 +74,3 @@ def _balancing_tempers_below_and_wakes_above(deep: DataFrame) -> Judged:
     words = f"{R:+.2f} nats of R, {elbo:+.2f} of test ELBO and {A:+.2f} of A"
     held = higher(R) & lower(elbo) & below(elbo.mean, -3) & higher(A)
     return held, f"with p(x|z₁), KL balancing minus full is {words}."
-
-
-def _share(table: DataFrame) -> Series:
-    """The share of the lowest layer in all KL."""
-    return table.lowest / (table.val_A + table.val_C)
