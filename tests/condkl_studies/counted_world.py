@@ -3,7 +3,7 @@
 import pandas as pd
 
 from condkl_studies import plans
-from condkl_studies.plans.counting_controls import MAIN
+from condkl_studies.plans.counting import MAIN
 
 TRUE = 1.0
 # Objects seen over the true number, by way and start; what is not named counts right.
@@ -26,9 +26,9 @@ BREAKS = {
     55: ("counting", {"objective": "modified", **USUAL}, "test_elbo", -80.0),
     56: ("counting", {"objective": "lambda=0.5", **USUAL}, "test_n", 1.3),
     57: ("counting_curves", {**FULL, "step": 6000, "seed": range(4)}, "val_n", 1.0),
-    58: ("counting_controls", {"objective": "kl_warm_up", "glimpse_bias": -2.0, "seed": [0, 1]}, "test_blank", 0.2),
-    59: ("counting_controls", {"objective": "modified", "glimpse_bias": 0.0, "seed": [0, 1]}, "test_n", 1.0),
-    60: ("counting_controls", {"objective": "full", "scale_prior": 1.0, "seed": [0, 1]}, "test_n", 0.7),
+    58: ("counting_harm", {"objective": "kl_warm_up", "glimpse_bias": -2.0, "seed": [0, 1]}, "test_blank", 0.2),
+    59: ("counting_harm", {"objective": "modified", "glimpse_bias": 0.0, "seed": [0, 1]}, "test_n", 1.0),
+    60: ("counting_doses", {"objective": "full", "scale_prior": 1.0, "seed": [0, 1]}, "test_n", 0.7),
     61: ("counting_controls", {"objective": "modified", "count_ratio": 0.1, **USUAL}, "test_n", 1.6),
     62: (
         "counting_controls",
@@ -54,10 +54,10 @@ PARTS = [
     (55, "counting", {"objective": "modified", **USUAL}, "test_best_elbo", -80.1),
     (56, "counting", {"objective": "lambda=0.5", **BLIND}, "test_n", 1.5),
     (57, "counting_curves", FULL, "val_n", 1.0),
-    (58, "counting_controls", {"objective": "conditional_warm_up", "seed": [0, 1]}, "test_blank", 0.9),
-    (59, "counting_controls", {"objective": "frozen_count", "glimpse_bias": 0.0, "seed": [0, 1]}, "test_n", 0.6),
-    (60, "counting_controls", {"objective": "full", "scale_prior": 0.05, "seed": [0, 1]}, "test_n", 1.0),
-    (60, "counting_controls", {"objective": "full", "scale_prior": 0.5, "seed": [0, 1]}, "test_n", 0.7),
+    (58, "counting_harm", {"objective": "conditional_warm_up", "seed": [0, 1]}, "test_blank", 0.9),
+    (59, "counting_harm", {"objective": "frozen_count", "glimpse_bias": 0.0, "seed": [0, 1]}, "test_n", 0.6),
+    (60, "counting_doses", {"objective": "full", "scale_prior": 0.05, "seed": [0, 1]}, "test_n", 1.0),
+    (60, "counting_doses", {"objective": "full", "scale_prior": 0.5, "seed": [0, 1]}, "test_n", 0.7),
     (61, "counting_controls", {"objective": "modified", "count_ratio": 0.1, **BLIND}, "test_n", 0.9),
     (62, "counting_controls", {"objective": "modified", "data": "four_digits", **USUAL}, "test_elbo", -70.0),
     (63, "counting_estimators_curves", {"objective": "full", "estimator": "score"}, "noise_n_modified", 120.0),
@@ -65,7 +65,8 @@ PARTS = [
     (65, "stability_counting", {"objective": "modified"}, "diverged_at", None),
     (65, "stability_counting_curves", {"objective": "full", "learning_rate": 1e-3, "seed": 4}, "elbo", -800.0),
 ]
-NAMES = ("counting", "counting_controls", "counting_estimators", "stability_counting")
+CONTROLS = ("counting_doses", "counting_harm", "counting_controls")
+NAMES = ("counting", *CONTROLS, "counting_estimators", "stability_counting")
 FIRST_BROKEN = 8e-3
 
 
@@ -88,7 +89,7 @@ def ends(study):
         seen = SEEN[name].get(way, 1.0)
         if one.count_ratio < 1 and way == "modified":
             seen = 1.2
-        if study == "counting_controls" and way in MAIN:
+        if study in CONTROLS and way in MAIN:
             seen = _controlled(one, way, seen)
         blank = way == "kl_warm_up" and one.glimpse_bias == -2.0
         elbo = -80.0 - 2.0 * (way == "modified") - 10.0 * (seen < 0.85)

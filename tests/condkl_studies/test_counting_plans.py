@@ -8,7 +8,8 @@ from condkl_studies.plans import counting, counting_tuning
 from condkl_studies.results import frame
 from condkl_studies.tables import chosen_shares
 
-COUNTED = ("counting", "counting_controls", "counting_estimators")
+CONTROLS = ("counting_doses", "counting_harm", "counting_controls")
+COUNTED = ("counting", *CONTROLS, "counting_estimators")
 
 
 def test_the_schedules_are_chosen_on_seeds_of_their_own():
@@ -18,7 +19,7 @@ def test_the_schedules_are_chosen_on_seeds_of_their_own():
 
 
 def test_a_control_is_no_run_of_counting_again():
-    assert not {one.id for one in _configs("counting")} & {one.id for one in _configs("counting_controls")}
+    assert not {one.id for one in _configs("counting")} & {one.id for name in CONTROLS for one in _configs(name)}
 
 
 @pytest.mark.parametrize("name", COUNTED)

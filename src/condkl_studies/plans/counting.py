@@ -37,6 +37,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "frozen_count": {"objective": "frozen_count", "until": 0.25},
     "encoder_at_prior": {"objective": "full", "encoder_at_prior": True},
 }
+#: The ways that the studies beside this one compare.
+MAIN = ["full", "modified", "lambda_warm_up", "kl_warm_up", "conditional_warm_up"]
 
 
 def ways(start: RunConfig, names: list[str], seeds: int) -> tuple[RunConfig, ...]:

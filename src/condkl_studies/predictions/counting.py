@@ -6,7 +6,8 @@ from pandas import DataFrame, Series
 
 from condkl_studies.counting.starvation import FEW, RIGHT, starvation
 from condkl_studies.margins import above, at_least, at_most, below, between, every, lower, none
-from condkl_studies.plans.counting_controls import DOSES, RATIO
+from condkl_studies.plans.counting_controls import RATIO
+from condkl_studies.plans.counting_doses import DOSES
 from condkl_studies.predictions import Judged, each, span, written
 from condkl_studies.results import interval, where
 
@@ -131,26 +132,26 @@ def _what_is_missed_stays_missed(counting: DataFrame, counting_curves: DataFrame
 
 
 @predicts(58, foreshadowed=f"{_PILOT}: blank with the KL warm-up to the end, and one object with a warm-up of $C$.")
-def _a_kl_warm_up_goes_blank(counting_controls: DataFrame) -> Judged:
+def _a_kl_warm_up_goes_blank(counting_harm: DataFrame) -> Judged:
     r"""**Where first objects do harm, a KL warm-up goes blank.** With Gaussian pixels, a far start and a glimpse whose
     bias is −2, so that a random object costs 13 nats of $R$, the KL warm-up ends with $q(n = 0 \given x) > \tfrac12$ on
     images with objects in at least 4 of 5 seeds, and a warm-up of $C$ alone in at most 1. *Reason:* the KL warm-up also
     takes away the pull of $p(n)$, and $q(n \given x)$ runs to the empty canvas at full speed. With $A$ at full weight
     some of it stays."""
-    rows = where(counting_controls, glimpse_bias=-2.0)
+    rows = where(counting_harm, glimpse_bias=-2.0)
     found = {way: int((_way(rows, way).test_blank > 0.5).sum()) for way in ("kl_warm_up", "conditional_warm_up")}
     held = at_least(found["kl_warm_up"], 4) & at_most(found["conditional_warm_up"], 1)
     return held, f"seeds that end blank: {found['kl_warm_up']} with a KL warm-up, {found['conditional_warm_up']} of C."
 
 
 @predicts(59, foreshadowed=f"{_PILOT}: blank for 2,000 steps and then one object; 1.37 with q(n|x) held.")
-def _no_weight_helps_where_r_falls(counting_controls: DataFrame) -> Judged:
+def _no_weight_helps_where_r_falls(counting_harm: DataFrame) -> Judged:
     r"""**Where first objects cost $R$, no $\lambda$ helps.** With a glimpse whose bias is 0, a random object costs 89
     nats of $R$ and no KL. Under the full gradient, {eq}`eq-9`, $\lambda$ that rises and a warm-up of $C$, the mean
     number of objects stays below 0.85 of the true one in at least 4 of 5 seeds each. With $q(n \given x)$ held at the
     prior for a quarter it is above that in at least 4 of 5. *Reason:* $\lambda$ weighs $C$, and what drives theta to
     the empty canvas here is $R$."""
-    rows = where(counting_controls, glimpse_bias=0.0)
+    rows = where(counting_harm, glimpse_bias=0.0)
     ways = ("full", "modified", "lambda_warm_up", "conditional_warm_up", "frozen_count")
     found = {way: int((_share(_way(rows, way)) < FEW).sum()) for way in ways}
     held = every(at_least(found[way], 4) for way in ways[:-1]) & at_most(found["frozen_count"], 1)
@@ -158,14 +159,14 @@ def _no_weight_helps_where_r_falls(counting_controls: DataFrame) -> Judged:
 
 
 @predicts(60)
-def _the_further_the_more(counting: DataFrame, counting_controls: DataFrame) -> Judged:
+def _the_further_the_more(counting: DataFrame, counting_doses: DataFrame) -> Judged:
     r"""**The further the start, the more seeds of the full gradient fail.** With Gaussian pixels, at a prior of the
     scale with standard deviation 0.05 at least 4 of 5 seeds have fewer than 0.85 of the objects at the end, at 1 at
     most 1 of 5, and seeds 0 to 4 at 0.05, 0.1, 0.2, 0.5 and 1 never become more. *Reason:* the cost of an object at the
     start, 0 at 1 and 200 nats at 0.05, decides whether theta leaves it before $\phi$ has learnt to pay less."""
     dose = {}
     for scale in sorted([*DOSES, 0.1]):
-        table = where(counting, **BLIND) if scale == 0.1 else _doses(counting_controls, scale)
+        table = where(counting, **BLIND) if scale == 0.1 else where(counting_doses, scale_prior=scale)
         rows = _way(table, "full")
         dose[f"{scale:g}"] = int((_share(rows[rows.seed < 5]) < FEW).sum())
     seeds = list(dose.values())
@@ -179,7 +180,7 @@ def _a_prior_for_none_makes_it_honest(counting: DataFrame, counting_controls: Da
     usual and far with Gaussian pixels, {eq}`eq-9` has a smaller mean number of objects than with equal odds, and in the
     mean over seeds it is above the true one still. *Reason:* under {eq}`eq-9` the prior's odds are the only price of an
     object: $\log 10 = 2.3$ nats."""
-    rare, held, said = where(counting_controls, count_ratio=RATIO, data="two_digits"), True, {}
+    rare, held, said = where(counting_controls, count_ratio=RATIO), True, {}
     for name in ("the usual start", "the far start with Gaussian pixels"):
         rows = [_way(table, "modified", **STARTS[name]).set_index("seed") for table in (rare, counting)]
         fewer, over = (rows[0].test_n - rows[1].test_n).dropna(), _over(rows[0])
@@ -259,10 +260,6 @@ def _by_seed(rows: DataFrame, column: str) -> Series:
 def _paired(rows: DataFrame, column: str, one: str, other: str) -> Series:
     """The differences of two ways by seed."""
     return _by_seed(_way(rows, one), column) - _by_seed(_way(rows, other), column)
-
-
-def _doses(controls: DataFrame, scale: float) -> DataFrame:
-    return where(controls, scale_prior=scale, pixels="gaussian", glimpse_bias=-2.5, count_ratio=1.0, data="two_digits")
 
 
 def _spans(found: dict[str, Series]) -> str:
