@@ -40,17 +40,23 @@ def test_starvation_that_is_over_at_the_end_is_a_delay():
     assert (found["starved"], found["lasting"]) == ("blank", "delay")
 
 
-def test_starvation_that_holds_at_three_times_the_best_ways_step_is_lasting():
-    good = run("good", [0.5, 1.0, 1.0, 1.0, 1.0], elbo=-80)
+def test_starvation_that_holds_at_three_times_the_first_right_step_is_lasting():
+    good = run("good", 1.0, elbo=-80, right=[0.5, 0.95, 1.0, 1.0, 1.0])
     assert judged(run("bad", 0.6), good).loc["bad", "lasting"] == "lasting"  # 200 is the step; 600 is looked at
-    late = run("late", [0.5, 0.5, 1.0, 1.0, 1.0], elbo=-80)
+    late = run("late", 1.0, elbo=-80, right=[0.5, 0.94, 1.0, 1.0, 1.0])
     assert judged(run("bad", 0.6), late).loc["bad", "lasting"] == "open"  # 900 never came
     assert judged(run("bad", 0.1, blank=0.9)).loc["bad", "lasting"] == "open"  # no way ever cleared
     assert judged(run("bad", 0.6), good).loc["good", "lasting"] == "no"
 
 
+def test_a_run_whose_mean_is_right_by_the_prior_does_not_start_the_clock():
+    held = run("held", 1.0, elbo=-80, right=0.33)
+    good = run("good", 1.0, elbo=-80, right=[0.5, 0.5, 0.5, 0.5, 1.0])
+    assert judged(run("bad", 0.6), held, good).loc["bad", "lasting"] == "open"
+
+
 def test_a_starvation_that_came_back_after_that_step_is_open():
-    good = run("good", 1.0, elbo=-80)
+    good = run("good", 1.0, elbo=-80, right=1.0)
     again = run("again", [0.6, 0.6, 1.0, 1.0, 0.6])
     assert judged(again, good).loc["again", "lasting"] == "open"
 

@@ -10,7 +10,7 @@ BLANK = 0.5  # of q(0|x) on images with objects
 FEW, NEAR = 0.85, 0.05  # of the true mean number of objects: fewer are too few, and this far off is near
 BETTER = 5.0  # nats of ELBO
 RIGHT = 0.95  # of the images
-LASTING = 3  # times as long as the best way took
+LASTING = 3  # times as long as the first way took that counted right
 
 
 def states(curves: DataFrame) -> DataFrame:
@@ -25,7 +25,7 @@ def states(curves: DataFrame) -> DataFrame:
     best = rows["val_elbo"].where(counts).groupby([rows["seed"], rows["step"]]).transform("max")
     slot = (rows["val_n"] < FEW * rows["val_n_true"]) & (best >= rows["val_elbo"] + BETTER)
     starved = np.where(rows["val_blank"] > BLANK, "blank", np.where(slot, "slot", ""))
-    return rows.assign(starved=starved, counts=counts)
+    return rows.assign(starved=starved)
 
 
 def starvation(curves: DataFrame) -> DataFrame:
@@ -34,10 +34,11 @@ def starvation(curves: DataFrame) -> DataFrame:
     `run`, `seed`; `starved`, as in `states`, at the last step at which it was; `first_right`, the first step at which
     the likeliest n is right on 95% of the images (`val_right`), nan if there is none; and `lasting`: "no" if it never
     starved, "delay" if it is over at the end, "lasting" if it was starved at three times the step at which the first
-    run of that seed had a mean n within 5% of the truth, or at the next validation after it, and else "open".
+    run of that seed was right, or at the next validation after it, and else "open". A mean near the truth is no such
+    step, since a q(n|x) that is held at p(n) has it from the start.
     """
     rows = states(curves).sort_values("step")
-    cleared = rows[rows["counts"]].groupby("seed")["step"].min()
+    cleared = rows[rows["val_right"] >= RIGHT].groupby("seed")["step"].min()
     found = []
     for (seed, run), one in rows.groupby(["seed", "run"], sort=False):
         starving, right = one[one["starved"] != ""], one[one["val_right"] >= RIGHT]
