@@ -17,5 +17,4 @@ STUDY = Study(
         for estimator in ESTIMATORS
         for one in ways(start, ["full", "modified"], 5)
     ),
-    open=True,
 )
