@@ -9,5 +9,4 @@ STUDY = Study(
     "A discrete $v$: first objects that do harm.",
     ways(replace(COUNTING, glimpse_bias=0.0), [*MAIN, "frozen_count"], 5)
     + ways(replace(BLIND, glimpse_bias=-2.0), MAIN, 5),
-    open=True,
 )
