@@ -152,9 +152,16 @@ def _no_weight_helps_where_r_falls(counting_harm: DataFrame) -> Judged:
     prior for a quarter it is above that in at least 4 of 5. *Reason:* $\lambda$ weighs $C$, and what drives theta to
     the empty canvas here is $R$."""
     rows = where(counting_harm, glimpse_bias=0.0)
-    ways = ("full", "modified", "lambda_warm_up", "conditional_warm_up", "frozen_count")
-    found = {way: int((_share(_way(rows, way)) < FEW).sum()) for way in ways}
-    held = every(at_least(found[way], 4) for way in ways[:-1]) & at_most(found["frozen_count"], 1)
+    ways = {
+        "the full gradient": "full",
+        "eq. (9)": "modified",
+        "rising λ": "lambda_warm_up",
+        "a warm-up of C": "conditional_warm_up",
+        "q(n|x) held": "frozen_count",
+    }
+    found = {name: int((_share(_way(rows, way)) < FEW).sum()) for name, way in ways.items()}
+    *weights, held_count = found.values()
+    held = every(at_least(n, 4) for n in weights) & at_most(held_count, 1)
     return held, f"seeds of five with fewer than {FEW} of the objects: {each(found)}."
 
 
