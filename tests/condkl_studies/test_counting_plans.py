@@ -2,13 +2,13 @@
 
 import pytest
 from conftest import DATA
+from counted_world import CONTROLS
 
 from condkl_studies import plans, store
 from condkl_studies.plans import counting, counting_tuning
 from condkl_studies.results import frame
 from condkl_studies.tables import chosen_shares
 
-CONTROLS = ("counting_doses", "counting_harm", "counting_controls")
 COUNTED = ("counting", *CONTROLS, "counting_estimators")
 
 

@@ -38,10 +38,11 @@ def starvation(curves: DataFrame) -> DataFrame:
     step, since a q(n|x) that is held at p(n) has it from the start.
     """
     rows = states(curves).sort_values("step")
-    cleared = rows[rows["val_right"] >= RIGHT].groupby("seed")["step"].min()
+    right = rows[rows["val_right"] >= RIGHT]
+    cleared, first_right = (right.groupby(of)["step"].min() for of in ("seed", "run"))
     found = []
     for (seed, run), one in rows.groupby(["seed", "run"], sort=False):
-        starving, right = one[one["starved"] != ""], one[one["val_right"] >= RIGHT]
+        starving = one[one["starved"] != ""]
         late = one[one["step"] >= LASTING * cleared.get(seed, math.inf)]
         if starving.empty:
             kind = "no"
@@ -50,6 +51,6 @@ def starvation(curves: DataFrame) -> DataFrame:
         else:
             kind = "lasting" if len(late) and late["starved"].iloc[0] != "" else "open"
         last = starving["starved"].iloc[-1] if len(starving) else ""
-        first = right["step"].iloc[0] if len(right) else math.nan
+        first = first_right.get(run, math.nan)
         found.append({"run": run, "seed": seed, "starved": last, "lasting": kind, "first_right": first})
     return pd.DataFrame(found)
