@@ -35,6 +35,7 @@ SETTINGS = {
     "64": "pixels of the known models, or a batch",
     "10": "units of a look, or nats at a start",
     "47": "nats of an object at the far starts",
+    "197": "nats of an object at the farthest",
     "8": "nats that it gains there",
     "12.5": "nats at a start of the two values",
     "800": "the same",

@@ -10,5 +10,4 @@ DOSES = (0.05, 0.2, 0.5, 1.0)
 STUDY = Study(
     "A discrete $v$: how far from its prior the start may be.",
     tuple(one for dose in DOSES for one in ways(replace(BLIND, scale_prior=dose), MAIN, 5)),
-    open=True,
 )
