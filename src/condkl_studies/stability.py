@@ -4,20 +4,26 @@ Each is a number for every run, by its id, from its windows as `results.curves` 
 """
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
-#: The ELBO in nats of a decoder that knows nothing, and gives each of 784 pixels an even chance.
-GUESSING = -784 * math.log(2)
 
+def broken(ends: pd.DataFrame, curves: pd.DataFrame, pixels: int = 784) -> pd.Series:
+    """Whether a run diverged, or in a window's mean fell below guessing; `ends` is `results.frame` of the same runs.
 
-def broken(ends: pd.DataFrame, curves: pd.DataFrame) -> pd.Series:
-    """Whether a run diverged, or in a window's mean fell below `GUESSING`; `ends` is `results.frame` of the same runs.
-
-    A run that diverged in its first window has no row in the curves.
+    Guessing is the ELBO of a decoder that knows nothing, and gives each of so many pixels an even chance. A run that
+    diverged in its first window has no row in the curves.
     """
     least = curves.groupby("run")["elbo"].min().reindex(ends["run"])
-    return pd.Series(ends["diverged_at"].notna().to_numpy() | (least < GUESSING).to_numpy(), ends["run"])
+    low = (least < -pixels * math.log(2)).to_numpy()
+    return pd.Series(ends["diverged_at"].notna().to_numpy() | low, ends["run"])
+
+
+def first_place(ends: pd.DataFrame, rates: Sequence[float]) -> int:
+    """The place among these learning rates of the first with a run that is `broken`, a column; their number if none."""
+    places = [place for place, rate in enumerate(rates) if ends.loc[ends["learning_rate"] == rate, "broken"].any()]
+    return min(places, default=len(rates))
 
 
 def spikes(curves: pd.DataFrame, nats: float = 20.0, after: float = 1.0) -> pd.Series:
@@ -46,3 +52,12 @@ def noise(curves: pd.DataFrame, gradient: str) -> pd.Series:
 def signal_to_noise(curves: pd.DataFrame, gradient: str) -> pd.Series:
     """The square of the mean gradient's norm over the trace of one batch's covariance, both as means over windows."""
     return curves.groupby("run")[f"signal_{gradient}"].mean() / noise(curves, gradient)
+
+
+def signal_to_noise_of_n(curves: pd.DataFrame, gradient: str) -> pd.Series:
+    """The mean square of the norm of theta's gradient over the mean variance that one sample of n adds to it.
+
+    For runs that count by one sample of n, without a baseline.
+    """
+    squares = (curves[[f"pull_{gradient}", f"noise_n_{gradient}"]] ** 2).groupby(curves["run"]).mean()
+    return squares[f"pull_{gradient}"] / squares[f"noise_n_{gradient}"]

@@ -5,7 +5,15 @@ import math
 import pandas as pd
 import pytest
 
-from condkl_studies.stability import GUESSING, broken, noise, signal_to_noise, spikes, steps_to
+from condkl_studies.stability import (
+    broken,
+    first_place,
+    noise,
+    signal_to_noise,
+    signal_to_noise_of_n,
+    spikes,
+    steps_to,
+)
 
 CURVES = pd.DataFrame({
     "run": ["a", "a", "a", "b", "b", "b"],
@@ -24,11 +32,21 @@ def test_a_run_is_broken_that_diverged_or_fell_below_guessing():
     ends = pd.DataFrame({"run": ["a", "b", "c"], "diverged_at": [math.nan, math.nan, 7.0]})
     assert broken(ends, CURVES).to_dict() == {"a": False, "b": True, "c": True}
     assert broken(ends.assign(diverged_at=[3.0, math.nan, 7.0]), CURVES).all()
-    assert broken(ends.iloc[:2], CURVES.replace(-600.0, GUESSING)).to_dict() == {"a": False, "b": False}
 
 
-def test_guessing_is_an_even_chance_for_each_pixel():
-    assert pytest.approx(784 * math.log(0.5)) == GUESSING
+@pytest.mark.parametrize(("pixels", "guessing"), [(784, -543.42739), (1024, -709.78271)])
+def test_guessing_is_an_even_chance_for_each_pixel(pixels, guessing):
+    ends = pd.DataFrame({"run": ["a", "b"], "diverged_at": [math.nan, math.nan]})
+    above, below = CURVES.replace(-600.0, guessing + 1e-4), CURVES.replace(-600.0, guessing - 1e-4)
+    assert not broken(ends, above, pixels).any()
+    assert broken(ends, below, pixels).to_dict() == {"a": False, "b": True}
+
+
+def test_the_first_place_is_that_of_the_least_rate_with_a_broken_run():
+    ends = pd.DataFrame({"learning_rate": [0.1, 0.2, 0.2, 0.4], "broken": [False, False, True, True]})
+    assert first_place(ends, [0.1, 0.2, 0.4]) == 1
+    assert first_place(ends, [0.4, 0.2, 0.1]) == 0
+    assert first_place(ends[~ends.broken], [0.1, 0.2, 0.4]) == 3
 
 
 def test_spikes_are_counted_by_windows_once_the_start_is_over():
@@ -46,3 +64,8 @@ def test_signal_and_noise_are_pooled_over_windows_before_they_are_divided():
     assert noise(CURVES, "full").to_dict() == pytest.approx({"a": 5 / 3, "b": 1.0})
     assert signal_to_noise(CURVES, "full").to_dict() == pytest.approx({"a": 1.0, "b": 1.0})
     assert signal_to_noise(CURVES, "modified").to_dict() == pytest.approx({"a": 1.0, "b": 0.5})
+
+
+def test_of_one_sample_of_n_squares_are_pooled_over_windows_before_they_are_divided():
+    curves = pd.DataFrame({"run": ["a", "a", "b"], "pull_full": [1.0, 7.0, 2.0], "noise_n_full": [5.0, 5.0, 1.0]})
+    assert signal_to_noise_of_n(curves, "full").to_dict() == pytest.approx({"a": 1.0, "b": 4.0})

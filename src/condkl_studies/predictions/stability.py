@@ -8,7 +8,7 @@ from condkl_studies.margins import at_most, below, every
 from condkl_studies.plans.stability import RATES
 from condkl_studies.predictions import DECODERS, Judged, each, span, written
 from condkl_studies.results import where
-from condkl_studies.stability import broken, noise, signal_to_noise
+from condkl_studies.stability import broken, first_place, noise, signal_to_noise
 
 predicts = written("29 November 2026", "1fdc9cf")
 METHODS = "full", "modified"
@@ -25,7 +25,7 @@ def _it_breaks_at_the_same_rates(stability: DataFrame, stability_curves: DataFra
     which Adam's steps drive at any size of the gradient, and {eq}`eq-9` leaves those of $\phi$ and of the model as they
     are."""
     rows = stability.assign(broken=broken(stability, stability_curves).to_numpy())
-    first = {d: [_first_place(where(rows, decoder=d, method=method)) for method in METHODS] for d in DECODERS}
+    first = {d: [first_place(where(rows, decoder=d, method=method), RATES) for method in METHODS] for d in DECODERS}
     held = at_most(max(abs(full - modified) for full, modified in first.values()), 1)
     said = {f"with {decoder}": " and ".join(map(_rate, places)) for decoder, places in first.items()}
     return held, f"the least learning rates that break, full and eq. (9): {each(said)}."
@@ -48,12 +48,6 @@ def _less_noise_and_less_signal(stability: DataFrame, stability_curves: DataFram
     return every(
         below(ratio, 1) for ratio in ratios
     ), f"what eq. (9) has, over what the full gradient has, over seeds: {each(said)}."
-
-
-def _first_place(rows: DataFrame) -> int:
-    """The place in the grid of the least rate with a broken run; one after the last if there is none."""
-    places = [place for place, rate in enumerate(RATES) if where(rows, learning_rate=rate).broken.any()]
-    return min(places, default=len(RATES))
 
 
 def _rate(place: int) -> str:

@@ -1,16 +1,15 @@
 """What "more stable" may mean where v is the number of objects."""
 
-import math
-
 from pandas import DataFrame, Series
 
 from condkl_studies.margins import at_most, below
 from condkl_studies.plans.stability_counting import RATES
 from condkl_studies.predictions import Judged, span, written
 from condkl_studies.results import where
+from condkl_studies.stability import broken, first_place, signal_to_noise_of_n
 
 predicts = written("29 November 2026", "983fdf0")
-GUESSING = -1024 * math.log(2)  # nats: an even chance for each of 32 × 32 pixels
+PIXELS = 32 * 32
 EARLY = 1000  # steps
 
 
@@ -20,9 +19,9 @@ def _it_breaks_at_the_same_rates(stability_counting: DataFrame, stability_counti
     is at most one place of the grid away from that of the full gradient. A run breaks if a term of its ELBO is not
     finite, or if a window's mean ELBO is below that of guessing each pixel. *Reason:* as with a continuous $v$: what
     breaks are the scales of $\phi$ and the decoder, which {eq}`eq-9` trains as before."""
-    low = stability_counting_curves.groupby("run")["elbo"].min().reindex(stability_counting["run"]) < GUESSING
-    rows = stability_counting.assign(broken=stability_counting.diverged_at.notna() | low.to_numpy())
-    first = [_first_place(where(rows, objective=name)) for name in ("full", "modified")]
+    broke = broken(stability_counting, stability_counting_curves, PIXELS)
+    rows = stability_counting.assign(broken=broke.to_numpy())
+    first = [first_place(where(rows, objective=name), RATES) for name in ("full", "modified")]
     words = [f"{RATES[place]:g}" if place < len(RATES) else "none" for place in first]
     return at_most(
         abs(first[0] - first[1]), 1
@@ -46,14 +45,7 @@ def _the_signal_is_no_clearer(stability_counting_curves: DataFrame) -> Judged:
     )
 
 
-def _first_place(rows: DataFrame) -> int:
-    """The place in the grid of the least rate with a broken run; one after the last if there is none."""
-    places = [place for place, rate in enumerate(RATES) if where(rows, learning_rate=rate).broken.any()]
-    return min(places, default=len(RATES))
-
-
 def _clarity(rows: DataFrame, objective: str) -> Series:
-    """By seed, the mean square of the gradient's norm over the mean variance that one sample of n adds."""
-    squares = rows.assign(pull=rows[f"pull_{objective}"] ** 2, noise=rows[f"noise_n_{objective}"] ** 2)
-    means = squares.groupby("seed")[["pull", "noise"]].mean()
-    return means.pull / means.noise
+    """By seed, the ratio of signal to noise of the gradient that the runs of one objective follow."""
+    found = signal_to_noise_of_n(rows, objective)
+    return found.set_axis(rows.groupby("run")["seed"].first()[found.index]).sort_index()
