@@ -10,5 +10,4 @@ STUDY = Study(
     "A discrete $v$: a prior that favours none, and up to four digits that overlap.",
     tuple(one for start in (COUNTING, BLIND) for one in ways(replace(start, count_ratio=RATIO), MAIN, 5))
     + tuple(one for start in (COUNTING, BLIND) for one in ways(replace(start, data="four_digits"), MAIN, 5)),
-    open=True,
 )
