@@ -21,5 +21,4 @@ STUDY = Study(
     "Is {eq}`eq-9` more stable where $v$ is discrete? As in `stability`, for the number of objects, by one sample of "
     "$n$ without a baseline.",
     grid(STEADY, seed=range(5), learning_rate=RATES, objective=("full", "modified")),
-    open=True,
 )
