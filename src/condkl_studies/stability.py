@@ -61,3 +61,8 @@ def signal_to_noise_of_n(curves: pd.DataFrame, gradient: str) -> pd.Series:
     """
     squares = (curves[[f"pull_{gradient}", f"noise_n_{gradient}"]] ** 2).groupby(curves["run"]).mean()
     return squares[f"pull_{gradient}"] / squares[f"noise_n_{gradient}"]
+
+
+def by_seed(curves: pd.DataFrame, values: pd.Series) -> pd.Series:
+    """What is a number for each of these runs by its id, by its seed instead; each seed has one run."""
+    return values.set_axis(curves.groupby("run")["seed"].first()[values.index]).sort_index()

@@ -39,6 +39,7 @@ def test_guessing_is_an_even_chance_for_each_pixel(pixels, guessing):
     ends = pd.DataFrame({"run": ["a", "b"], "diverged_at": [math.nan, math.nan]})
     above, below = CURVES.replace(-600.0, guessing + 1e-4), CURVES.replace(-600.0, guessing - 1e-4)
     assert not broken(ends, above, pixels).any()
+    assert not broken(ends, CURVES.replace(-600.0, -pixels * math.log(2)), pixels).any()
     assert broken(ends, below, pixels).to_dict() == {"a": False, "b": True}
 
 

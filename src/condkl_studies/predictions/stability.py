@@ -8,7 +8,7 @@ from condkl_studies.margins import at_most, below, every
 from condkl_studies.plans.stability import RATES
 from condkl_studies.predictions import DECODERS, Judged, each, span, written
 from condkl_studies.results import where
-from condkl_studies.stability import broken, first_place, noise, signal_to_noise
+from condkl_studies.stability import broken, by_seed, first_place, noise, signal_to_noise
 
 predicts = written("29 November 2026", "1fdc9cf")
 METHODS = "full", "modified"
@@ -57,4 +57,4 @@ def _rate(place: int) -> str:
 def _by_seed(rows: DataFrame, measure: Callable[[DataFrame, str], Series]) -> Series:
     """A measure of runs of one method, each on the gradient that it follows, by seed."""
     found = measure(rows, rows.method.iloc[0])
-    return found.set_axis(rows.groupby("run")["seed"].first()[found.index]).sort_index()
+    return by_seed(rows, found)

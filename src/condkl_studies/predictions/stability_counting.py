@@ -1,12 +1,12 @@
 """What "more stable" may mean where v is the number of objects."""
 
-from pandas import DataFrame, Series
+from pandas import DataFrame
 
 from condkl_studies.margins import at_most, below
 from condkl_studies.plans.stability_counting import RATES
 from condkl_studies.predictions import Judged, span, written
 from condkl_studies.results import where
-from condkl_studies.stability import broken, first_place, signal_to_noise_of_n
+from condkl_studies.stability import broken, by_seed, first_place, signal_to_noise_of_n
 
 predicts = written("29 November 2026", "983fdf0")
 PIXELS = 32 * 32
@@ -37,15 +37,9 @@ def _the_signal_is_no_clearer(stability_counting_curves: DataFrame) -> Judged:
     what differs between numbers of objects; $c(n)$ is the smaller part of both."""
     rows = where(stability_counting_curves, learning_rate=1e-3)
     rows = rows[rows.step <= EARLY]
-    full, modified = (_clarity(where(rows, objective=name), name) for name in ("full", "modified"))
+    full, modified = (by_seed(rows, signal_to_noise_of_n(where(rows, objective=w), w)) for w in ("full", "modified"))
     ratio = modified / full
     return (
         below(ratio.mean(), 1.5),
         f"the ratio of signal to noise under eq. (9) over that under the full one is {span(ratio)}.",
     )
-
-
-def _clarity(rows: DataFrame, objective: str) -> Series:
-    """By seed, the ratio of signal to noise of the gradient that the runs of one objective follow."""
-    found = signal_to_noise_of_n(rows, objective)
-    return found.set_axis(rows.groupby("run")["seed"].first()[found.index]).sort_index()
