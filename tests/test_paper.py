@@ -29,6 +29,8 @@ SETTINGS = {
     "150": "epochs of long",
     "75": "epochs of it at lambda = 1",
     "3280": "epochs of the published model",
+    "364": "epochs of published",
+    "1093": "epochs of published_longer",
     "100": "units of u, a batch, or a factor in a law",
     "50": "units of v",
     "200": "units of a layer, or test images",

@@ -73,8 +73,10 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def frame(*runs: Runs) -> pd.DataFrame:
+def frame(*runs: Runs, partial: bool = False) -> pd.DataFrame:
     """The end of every run of the named studies, all of whose runs are recorded, or of results made here: a row each.
+
+    With `partial`, runs without a record are left out, unless a study has none at all.
 
     What tells runs apart is `study` (empty for a result made here), `run` (its id), every field of the config, and of
     these `decoder` ("p(x|u)", "p(x|u,v)", "residual" or "one layer"), `method` (the objective, and phi's rate if not
@@ -87,16 +89,16 @@ def frame(*runs: Runs) -> pd.DataFrame:
 
     A run without a record is a RecordError, which names the command that makes it; an unknown study a ValueError.
     """
-    return pd.DataFrame([_origin(study, one) | _end(one) for study, one in _results(runs)])
+    return pd.DataFrame([_origin(study, one) | _end(one) for study, one in _results(runs, partial)])
 
 
-def curves(*runs: Runs) -> pd.DataFrame:
-    """The course of every run, a row for each window of each; runs and errors are as for `frame`.
+def curves(*runs: Runs, partial: bool = False) -> pd.DataFrame:
+    """The course of every run, a row for each window of each; runs, `partial` and errors are as for `frame`.
 
     It has the record's columns (see `RunResult.metrics`), those of `frame` up to `finished`, and `epoch`.
     """
     tables = []
-    for study, one in _results(runs):
+    for study, one in _results(runs, partial):
         origin = {name: [value] * len(one.metrics) for name, value in _origin(study, one).items()}
         tables.append(one.metrics.assign(**origin, epoch=one.metrics["step"] / plans.epoch(one.config)))
     return pd.concat(tables, ignore_index=True)
@@ -153,10 +155,12 @@ def bands(table: pd.DataFrame, column: str, by: Sequence[str] = ("method",), geo
     return pd.DataFrame(rows, columns=[*by, "epoch", "mean", "low", "high"])
 
 
-def _results(runs: Sequence[Runs]) -> Iterator[tuple[str, RunResult]]:
+def _results(runs: Sequence[Runs], partial: bool) -> Iterator[tuple[str, RunResult]]:
     for group in runs:
         if isinstance(group, str):
-            yield from ((group, one) for one in store.read_study(group, plans.study(group).configs))
+            configs = plans.study(group).configs
+            kept = store.recorded(group, configs) if partial else []
+            yield from ((group, one) for one in store.read_study(group, kept or configs))
         else:
             yield from (("", one) for one in group)
 

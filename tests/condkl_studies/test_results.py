@@ -107,6 +107,19 @@ def test_a_missing_run_is_an_error_that_names_the_command():
             table("some")
 
 
+def test_in_part_a_study_is_what_is_recorded_of_it():
+    shutil.rmtree(store.record_folder("some", CONFIGS[4]))
+    for table in (frame, curves):
+        assert list(table("some", partial=True)["run"].unique()) == [one.id for one in CONFIGS if one != CONFIGS[4]]
+
+
+def test_a_study_without_any_record_is_an_error_even_in_part(planned):
+    planned["later"] = Study("Not begun.", tuple(CONFIGS))
+    for table in (frame, curves):
+        with pytest.raises(store.RecordError, match="make study NAME=later"):
+            table("later", partial=True)
+
+
 def test_a_setting_that_no_run_has_is_an_error():
     with pytest.raises(ValueError, match="settings: expected those of some row"):
         where(frame("some"), method="full", seed=17)
