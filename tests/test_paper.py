@@ -25,6 +25,7 @@ SETTINGS = {
     "0": "a value of v, of n, or of lambda, or a seed",
     "1": "the same",
     "2": "a number of digits, or nats at a start",
+    "20": "epochs of stability",
     "40": "epochs of main",
     "150": "epochs of long",
     "75": "epochs of it at lambda = 1",
@@ -57,7 +58,7 @@ SETTINGS = {
     "1.5": "the bound of prediction 9",
     "5%": "how near the truth a rescue comes",
     "95%": "the level of all intervals, and of counting right",
-} | {str(n): "a prediction" for n in (4, 9, 13, 16, 19, 25, 28, 35, 43, 44, 46, 54, 55, 56, 58, 61, 62, 63, 64)}
+} | {str(n): "a prediction" for n in (4, 9, 13, 16, 19, 25, 28, 35, 43, 44, 46, 49, 54, 55, 56, 58, 61, 62, 63, 64)}
 
 # What is no prose: comments, programs, what commands are given, and mathematics.
 GONE = [

@@ -47,6 +47,16 @@ def against(table: pd.DataFrame, columns: Mapping[str, str], reference: str = "f
     return pd.DataFrame(rows).T.rename_axis(["decoder", "method"])
 
 
+def in_digits(table: pd.DataFrame, digits: Mapping[str, int]) -> pd.DataFrame:
+    """Numbers as text, each column with so many decimals, or none if it is not named; – for what is missing."""
+
+    def written(column: pd.Series) -> pd.Series:
+        places = digits.get(str(column.name), 0)
+        return column.map(lambda x: "–" if pd.isna(x) else f"{x:.{places}f}".replace("-", "−"))
+
+    return table.apply(written)
+
+
 def balance(table: pd.DataFrame, **settings: Any) -> dict[str, Interval]:
     """What a living upper layer earns, and the λ below which theta's account of it is negative: means over seeds.
 

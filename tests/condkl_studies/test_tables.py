@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from condkl_studies import results
-from condkl_studies.tables import against, balance, in_order, summary, true_evidence
+from condkl_studies.tables import against, balance, in_digits, in_order, summary, true_evidence
 
 
 def frame(**columns):
@@ -36,6 +36,13 @@ def test_a_summary_has_a_row_for_each_setting_and_says_what_is_missing():
     assert found.index.names == ["decoder", "method"]
     assert found.loc[("p(x|u)", "modified")].tolist() == ["−89.75 ± 3.18", "0.5 ± 6.4", "–"]
     assert found.loc[("p(x|u)", "full"), "estimate"] == "−80.00 ± 0.00"
+
+
+def test_numbers_get_their_decimals_a_true_minus_and_a_dash_for_what_is_missing():
+    table = pd.DataFrame({"ELBO": [-90.126, np.nan], "runs": [3.0, 0.0]}, index=["full", "modified"])
+    found = in_digits(table, {"ELBO": 2})
+    assert found.loc["full"].tolist() == ["−90.13", "3"]
+    assert found.loc["modified"].tolist() == ["–", "0"]
 
 
 def test_differences_are_in_pairs_of_one_decoder():

@@ -23,5 +23,4 @@ STUDY = Study(
     "Is {eq}`eq-9` more stable? The spread over seeds, the noise of $\\theta$'s gradient, spikes of the loss, and the "
     "steps to a level, at learning rates up to the first that breaks.",
     grid(STEADY, seed=range(5), learning_rate=RATES, skip=DECODERS, objective=OBJECTIVES),
-    open=True,
 )
