@@ -31,5 +31,4 @@ STUDY = Study(
     "images. One layer, and two layers by the full gradient and by {eq}`eq-9`, with $p(x \\given u)$ and one seed, for "
     "364 of its 3,280 epochs.",
     until("six_stages", 364),
-    open=True,
 )
