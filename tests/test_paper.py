@@ -47,6 +47,7 @@ SETTINGS = {
     "1000": "test images, or draws",
     "5000": "draws",
     "6000": "steps of counting",
+    "6": "units of the top of five layers",
     "3000": "steps of stability_counting",
     "0.002": "the learning rate",
     "0.01": "a step, or the variance of an active unit",
@@ -58,7 +59,7 @@ SETTINGS = {
     "1.5": "the bound of prediction 9",
     "5%": "how near the truth a rescue comes",
     "95%": "the level of all intervals, and of counting right",
-} | {str(n): "a prediction" for n in (4, 9, 13, 16, 19, 25, 28, 35, 43, 44, 46, 49, 54, 55, 56, 58, 61, 62, 63, 64)}
+} | {str(n): "a prediction" for n in (4, 9, 13, 16, 19, 25, 28, 35, 41, 43, 44, 46, 49, 54, 55, 56, 58, 61, 62, 63, 64)}
 
 # What is no prose: comments, programs, what commands are given, and mathematics.
 GONE = [

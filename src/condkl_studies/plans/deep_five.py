@@ -7,5 +7,4 @@ FIVE = (6, 12, 25, 50, 100)  # each layer half as wide as the one below it, roun
 STUDY = Study(
     "Five layers, trained as three are in `deep`.",
     grid(LATER, seed=range(3), latents=[FIVE], residual=(False, True), objective=OBJECTIVES),
-    open=True,
 )
