@@ -47,6 +47,7 @@ SETTINGS = {
     "1000": "test images, or draws",
     "5000": "draws",
     "6000": "steps of counting",
+    "5": "seeds",
     "6": "units of the top of five layers",
     "3000": "steps of stability_counting",
     "0.002": "the learning rate",
