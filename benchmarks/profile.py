@@ -77,12 +77,13 @@ def _named_kernels() -> contextlib.AbstractContextManager[None]:
     return inductor.patch({"cpp.enable_kernel_profile": True})
 
 
-def run_parts(config: RunConfig, workers: int = 2, compiled: bool = True) -> dict[str, float]:
-    """Seconds of each part of a run, the mean of runs that train at once, and `steps_a_second`, of all together."""
+def run_parts(config: RunConfig) -> dict[str, float]:
+    """Seconds of each part of a run, the mean of two that train at once, and `steps_a_second`, of both together."""
+    workers = 2
     context = multiprocessing.get_context("spawn")
     with patch.dict("os.environ", ONE_THREAD), ProcessPoolExecutor(workers, context) as executor:
         configs = [replace(config, seed=config.seed + i) for i in range(workers)]
-        runs = list(executor.map(_timed_run, configs, [compiled] * workers))
+        runs = list(executor.map(_timed_run, configs, [True] * workers))
     mean = {name: sum(run[name] for run in runs) / workers for name in runs[0]}
     # The first window waits for the compiler.
     steps = config.steps - config.every

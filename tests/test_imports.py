@@ -50,7 +50,7 @@ def loaded():
     """The modules that a new process has loaded after each of these, one after the other: a start takes seconds."""
     stages = [
         "import condkl",
-        "condkl.kl_chain, condkl.conditional_kl",
+        "condkl.kl_chain, condkl.conditional_kl; import condkl.linear, condkl.gradients, condkl.discrete",
         'from condkl_studies.results import frame; frame("main")',
     ]
     code = "\n".join(f"{stage}\nprint(*sys.modules)" for stage in ["import sys", *stages])

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MixtureSameFamily, Transform, TransformedDistribution
-from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import ComposeTransform
+
+from condkl._kl.supports import declared
 
 # An edge matters where the density beside it is at least this share of the density at a typical draw. It is above what
 # rounding makes of an edge at infinity, such as the logistic distribution's, a logit of numbers between 0 and 1.
@@ -35,15 +36,8 @@ def moved_edge(q: Callable[[Tensor], Distribution], theta: Tensor) -> float | No
 
 def is_discrete(q: Distribution) -> bool:
     """Whether the declared support is discrete."""
-    support = _support(q)
+    support = declared(q)
     return support is not None and bool(support.is_discrete)
-
-
-def _support(q: Distribution) -> Constraint | None:
-    try:
-        return q.support
-    except NotImplementedError:  # a distribution need not declare one: nothing is known of its edges then
-        return None
 
 
 def _parts(q: Distribution) -> Iterator[Distribution]:
@@ -64,7 +58,7 @@ def _edges(q: Distribution) -> tuple[Tensor, Tensor]:
         for transform in _each(q.transforms):
             low, high = (_moved(transform, edge) for edge in (low, high))
         return low, high
-    support = _support(q)
+    support: Any = declared(q)
     while (inner := getattr(support, "base_constraint", None)) is not None:
         support = inner
     ends = getattr(support, "lower_bound", -math.inf), getattr(support, "upper_bound", math.inf)

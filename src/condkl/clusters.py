@@ -28,7 +28,7 @@ def loading(separation: float, lam: float, sigma2: float, spread: float = 1.0, s
     Args:
         separation: m, half the distance of the clusters, above 0.
         lam: λ, the weight of the conditional KL in theta's gradient.
-        sigma2: σ², the variance of the decoder's noise, above 0 and below s².
+        sigma2: σ², the variance of the decoder's noise, from 0 to below s².
         spread: s, the standard deviation of a cluster, above 0.
         start: g there, from 0 to m; m if None, the layer of the truth.
 
@@ -64,6 +64,8 @@ def worth(g: float, separation: float, spread: float = 1.0) -> float:
         [0.01, 0.172, 0.724]
     """
     _check(separation, 0.0, spread)
+    if not 0 <= g <= separation:
+        raise ValueError(f"g: expected a loading from 0 to separation = {separation:g}, got {g!r}.")
     x, D = separation + spread * _NODES, separation**2 + spread**2 - g**2
     log_p = np.logaddexp(-((x - g) ** 2) / (2 * D), -((x + g) ** 2) / (2 * D)) - math.log(2) - math.log(D) / 2
     return float(_WEIGHTS @ log_p + (1 + math.log(separation**2 + spread**2)) / 2)
@@ -88,4 +90,4 @@ def _check(separation: float, sigma2: float, spread: float) -> None:
     if not (0 < separation < math.inf and 0 < spread < math.inf):
         raise ValueError(f"separation, spread: expected numbers above 0, got {separation!r}, {spread!r}.")
     if not 0 <= sigma2 < spread**2:
-        raise ValueError(f"sigma2: expected a variance below spread² = {spread**2:g}, got {sigma2!r}.")
+        raise ValueError(f"sigma2: expected a variance from 0 to below spread² = {spread**2:g}, got {sigma2!r}.")

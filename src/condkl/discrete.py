@@ -11,11 +11,15 @@ the start (`condkl.linear.starvation_law`), a discrete one for an exponential.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, get_args
 
 import numpy as np
 from scipy.integrate import quad, solve_ivp
 from scipy.special import expi, lambertw
+
+from condkl._checks import unit_interval
 
 #: What theta follows, that is one logit, one for each value, or the Fisher metric.
 Flow = Literal["logit", "softmax", "natural"]
@@ -55,8 +59,10 @@ def two_state_time(
         return [-pull * (1 / q if flow == "natural" else _SPEED[flow] * (1 - q)), 1 / q]
 
     end = beta / 2 * math.log(r / level)
-    found = solve_ivp(change, (0.0, end), (0.0, 0.0), "LSODA", rtol=1e-9, atol=1e-11)
-    return float(found.y[1, -1])
+    with _in_range(r):
+        found = solve_ivp(change, (0.0, end), (0.0, 0.0), "LSODA", rtol=1e-9, atol=1e-11)
+        assert found.success, found.message
+        return float(found.y[1, -1])
 
 
 def two_state_law(
@@ -86,14 +92,21 @@ def two_state_law(
         raise ValueError(f"r: expected lam * r of 1 or more, where there is starvation, got {lam * r:g}.")
     if flow == "natural":
         late = r - 4 * math.log(2) / (beta * lam)
-        return end + beta / 2 * (1 - p1) / p1 * float(expi(lam * late / 2) - expi(lam * level / 2))
+        if late <= level:
+            raise ValueError(
+                f"r: expected r - 4 log 2/(beta * lam) above level = {level:g} for 'natural', got {late:g}: q is not "
+                "at its balance by then. Use two_state_time."
+            )
+        with _in_range(r):
+            return end + beta / 2 * (1 - p1) / p1 * _finite(float(expi(lam * late / 2) - expi(lam * level / 2)))
     speed = _SPEED[flow]
 
     def wait(s: float) -> float:
         shifted = start + (1 - start) * math.exp(-speed * s) - lam * r / 2 * _kernel(s, speed, beta)
         return 1 + math.exp(-shifted + float(lambertw(math.exp(shifted)).real))  # e^(-ℓ), as ℓ = L - W(e^L)
 
-    return float(quad(wait, 0, end, points=[end * share for share in (0.01, 0.1, 0.5)], limit=500)[0])
+    with _in_range(r):
+        return float(quad(wait, 0, end, points=[end * share for share in (0.01, 0.1, 0.5)], limit=500)[0])
 
 
 def starvation_exponent(beta: float = 1.0, flow: Flow = "softmax") -> float:
@@ -121,11 +134,25 @@ def _kernel(s: float, speed: float, beta: float) -> float:
     return speed * (math.exp(-own * s) - math.exp(-speed * s)) / (speed - own)
 
 
+@contextmanager
+def _in_range(r: float) -> Iterator[None]:
+    """A ValueError where a time is beyond float64."""
+    try:
+        yield
+    except OverflowError as error:
+        raise ValueError(f"r: expected a misfit whose time float64 can hold, got {r:g}. Lower it.") from error
+
+
+def _finite(value: float) -> float:
+    if math.isinf(value):
+        raise OverflowError
+    return value
+
+
 def _check(r: float, lam: float, level: float, beta: float, p1: float, flow: str) -> None:
     if flow not in get_args(Flow):
         raise ValueError(f"flow: expected one of {', '.join(get_args(Flow))}, got {flow!r}.")
-    if not 0 <= lam <= 1:
-        raise ValueError(f"lam: expected a number from 0 to 1, got {lam!r}. 1 is the full gradient, 0 is eq. (9).")
+    unit_interval("lam", lam)
     if not 0 < p1 < 1:
         raise ValueError(f"p1: expected a probability between 0 and 1, got {p1!r}.")
     if not (0 < beta < math.inf and 0 < level < r < math.inf):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from condkl._checks import at_least_one
+from condkl._checks import at_least_one, seeded
 from condkl._kl.chain import Chain, blocks_at
 from condkl._kl.pair import divergence
 from condkl._kl.parameters import at_least_single, known, tensor_of
@@ -142,6 +142,12 @@ def conditional_kl_at(q_u: Conditional, p_u: Conditional, v: Tensor) -> Tensor:
         >>> conditional_kl_at(q_u, p_u, torch.tensor([0.0, 1.0, 2.0]))  # v²/2
         tensor([0.0000, 0.5000, 2.0000])
     """
+    for name, f in (("q_u", q_u), ("p_u", p_u)):
+        if isinstance(f, Distribution) or not callable(f):
+            raise TypeError(f"{name}: expected a function from v to a distribution, got {type(f).__name__}.")
+    if not isinstance(v, Tensor) or not v.dim():
+        got = f"shape {tuple(v.shape)}" if isinstance(v, Tensor) else type(v).__name__
+        raise TypeError(f"v: expected a tensor of draws, shape (n,) + event, got {got}.")
     q, p = blocks_at(("q_u", "p_u"), (q_u, p_u), (v,), v.shape[:1])
     return divergence(q, p).value.to(at_least_single(tensor_of(q, p).dtype))
 
@@ -175,6 +181,7 @@ def randomness_from(generator: torch.Generator | None) -> Iterator[None]:
     if generator is None:
         yield
         return
+    seeded("generator", generator)
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from condkl._checks import at_least_one
+from condkl._kl.supports import declared
 from condkl.divergence import randomness_from
 
 #: The layers of a posterior or of a prior, from the top.
@@ -79,6 +80,9 @@ def iwae_log_likelihood(
             "Put the dimensions of v into the event with Independent(…, 1)."
         )
 
+    if x is not None and x.shape[:1] != batch:
+        raise ValueError(f"x: expected {batch[0]} images, as many as q[0] has, got shape {tuple(x.shape)}.")
+
     def weigh(n: int) -> Tensor:
         size = torch.Size([] if chunk is None else [n])
         z: list[Tensor] = []
@@ -97,7 +101,7 @@ def iwae_log_likelihood(
             z.append(q_z.sample(size if i == 0 else torch.Size()))
             terms.append(_of_images(f"p[{i}]", p_z.log_prob(z[-1]), size + batch))
             terms.append(-_of_images(f"q[{i}]", q_z.log_prob(z[-1]), size + batch))
-        terms.append(_of_images("log_px", _log_likelihood(log_px, z, x), size + batch))
+        terms.append(_of_images("log_px", _log_likelihood(log_px, z, x), size + batch, one_for_all=False))
         return torch.stack([term.double().expand(size + batch) for term in terms]).sum(0)
 
     with randomness_from(generator):
@@ -185,7 +189,7 @@ def unit_variances(q: Layers, samples: int = 100, generator: torch.Generator | N
 def _posterior_means(q: Layers) -> list[Tensor]:
     """The mean of each layer at one draw of those above it."""
     z: list[Tensor] = []
-    means = []
+    means: list[Tensor] = []
     for i, layer in enumerate(q):
         d = _layer("q", i, layer, z)
         z.append(d.sample())
@@ -195,10 +199,15 @@ def _posterior_means(q: Layers) -> list[Tensor]:
             mean = z[-1]
         if mean.dim() == 0 or len(mean) < 2:
             raise ValueError(f"q[{i}]: expected two images or more, got means of shape {tuple(mean.shape)}.")
-        if bool(mean.isnan().any()):
+        if not bool(mean.isfinite().all()):
             raise ValueError(
-                f"q[{i}]: expected a distribution with a mean, got {type(d).__name__}, whose mean is not a number. "
-                "A OneHotCategorical has one for each category."
+                f"q[{i}]: expected a distribution with a mean, got {type(d).__name__}, whose mean is not a finite "
+                "number. A OneHotCategorical has one for each category."
+            )
+        if means and len(mean) != len(means[0]):
+            raise ValueError(
+                f"q[{i}]: expected means of {len(means[0])} images, as q[0] has, got shape {tuple(mean.shape)}. Give a "
+                "layer that ignores those above the batch by expand."
             )
         means.append(mean)
     return means
@@ -228,9 +237,9 @@ def _layer(name: str, i: int, layer: Distribution | Callable[..., Distribution],
     return d
 
 
-def _of_images(name: str, value: Tensor, shape: torch.Size) -> Tensor:
-    """A term of the weights, which has to have a number for each image, or one for all."""
-    if value.shape not in (shape, shape[-1:], torch.Size()):
+def _of_images(name: str, value: Tensor, shape: torch.Size, one_for_all: bool = True) -> Tensor:
+    """A term of the weights, which has to have a number for each image, or one for all where that makes sense."""
+    if value.shape not in (shape, shape[-1:], torch.Size()) or (not one_for_all and not value.shape):
         raise ValueError(
             f"{name}: expected a logarithm of shape {tuple(shape)}, got {tuple(value.shape)}. "
             "Put what belongs to one image into the event with Independent, or sum over it."
@@ -246,10 +255,8 @@ def _log_likelihood(log_px: Likelihood, z: Sequence[Tensor], x: Tensor | None) -
     if not isinstance(found, Distribution):
         return found
     assert x is not None
-    try:
-        support = found.support
-    except NotImplementedError:  # nothing is known of it
-        return found.log_prob(x)
+    x = x if x.is_floating_point() else x.to(torch.get_default_dtype())  # torch has no density at whole numbers
+    support = declared(found)
     if support is not None and not bool(support.check(x).all()):
         raise ValueError(
             f"x: expected values that {type(found).__name__} can take, got others, from {x.min():g} to {x.max():g}. "

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from scipy import stats
@@ -14,7 +14,9 @@ from condkl._checks import as_tensor, at_least_one, flat, seeded, unit_interval
 from condkl._derivatives import NotDifferentiableError, derivatives_of_each, differentiable_draw
 from condkl._support import is_discrete, moved_edge
 from condkl.divergence import Conditional, conditional_kl_at, kl_chain, randomness_from
-from condkl.vae import HierarchicalVAE
+
+if TYPE_CHECKING:  # the mathematics loads no model
+    from condkl.vae import HierarchicalVAE
 
 #: What lowers the variance of `score_function`.
 Baseline = Literal["leave_one_out"] | None
@@ -310,7 +312,10 @@ class TermGradients:
     def cosines(self) -> dict[str, float]:
         """The cosine of the angle between each two, 0 where one vanishes."""
         pairs = {"RA": (self.R, self.A), "RC": (self.R, self.C), "AC": (self.A, self.C)}
-        return {name: float(torch.nn.functional.cosine_similarity(a, b, dim=0)) for name, (a, b) in pairs.items()}
+        return {
+            name: float(torch.nn.functional.cosine_similarity(_raised(a), _raised(b), dim=0))
+            for name, (a, b) in pairs.items()
+        }
 
     def first_order_gain(self, lam: float) -> float:
         """How fast the ELBO rises along theta's direction ∇(R - A - λC): its inner product with ∇(R - A - C)."""
@@ -318,7 +323,7 @@ class TermGradients:
 
 
 def term_gradients(
-    model: HierarchicalVAE, x: Tensor, generator: torch.Generator | None = None, noise: list[Tensor] | None = None
+    model: "HierarchicalVAE", x: Tensor, generator: torch.Generator | None = None, noise: list[Tensor] | None = None
 ) -> TermGradients:
     """The gradients of R, A and C (summed over layers) on theta, from one forward pass.
 
@@ -329,10 +334,18 @@ def term_gradients(
         >>> term_gradients(model, torch.zeros(5, 3)).first_order_gain(lam=1.0) > 0  # the square of the gradient's norm
         True
     """
+    if not len(x):
+        raise ValueError("x: expected at least one image, got none. A mean over none has no gradient.")
     terms = model(x, generator, noise)
     theta = model.theta()
     values = [terms.R.mean(), terms.A.mean(), terms.C.sum(-1).mean()]
     return TermGradients(*(torch.cat([g.flatten() for g in _grad(value, theta, again=False)]) for value in values))
+
+
+def _raised(gradient: Tensor) -> Tensor:
+    """One of a like direction that torch does not take for zero, as it does where a norm is below 1e-8."""
+    largest = gradient.abs().max()
+    return gradient / largest if 0 < largest < 1e-6 else gradient
 
 
 def _low_logits(d: Distribution) -> Distribution:

@@ -120,6 +120,10 @@ def _model(F: Tensor, W: Tensor, beta: float, sigma2: float, S: Tensor) -> tuple
     if F.dim() != 2 or W.dim() != 2 or W.shape[1] != F.shape[0] or S.shape != (W.shape[0], W.shape[0]):
         shapes = ", ".join(str(tuple(one.shape)) for one in (F, W, S))
         raise ValueError(f"F, W, S: expected shapes (u, v), (x, u) and (x, x), got {shapes}. Pass matrices that fit.")
+    F, W, S = (one.to(torch.promote_types(torch.promote_types(F.dtype, W.dtype), S.dtype)) for one in (F, W, S))
+    rounding = 1e3 * torch.finfo(S.dtype).eps * S.abs().max()
+    if bool((S - S.mT).abs().max() > rounding) or bool(torch.linalg.eigvalsh(S).min() < -rounding):
+        raise ValueError("S: expected a covariance, symmetric and without negative eigenvalues. Pass x.mT.cov() or so.")
     return F, W, S, positive("beta", beta).to(F).log()
 
 

@@ -32,7 +32,7 @@ def steady_excess(lam: float, step: float, variance: float, a: float = 1.0, b: f
         [0.25, 0.16, 0.83]
     """
     unit_interval("lam", lam)
-    _check(step, variance, a, b)
+    _check(step, variance, a, b, m)
     sharp = a + lam * b
     bias = a * b * m * (1 - lam) / (sharp * (a + b))
     spread = step * lam**2 * variance / (sharp * (2 - step * sharp))
@@ -46,7 +46,7 @@ def best_weight(step: float, variance: float, a: float = 1.0, b: float = 1.0, m:
         >>> [round(best_weight(step, variance=30.0), 2) for step in (0.1, 0.01, 0.001)]
         [0.19, 0.61, 0.92]
     """
-    _check(step, variance, a, b)
+    _check(step, variance, a, b, m)
     found = minimize_scalar(
         lambda lam: steady_excess(min(1.0, max(0.0, float(lam))), step, variance, a, b, m),
         bounds=(0.0, 1.0),
@@ -56,10 +56,12 @@ def best_weight(step: float, variance: float, a: float = 1.0, b: float = 1.0, m:
     return float(found.x)
 
 
-def _check(step: float, variance: float, a: float, b: float) -> None:
+def _check(step: float, variance: float, a: float, b: float, m: float) -> None:
     if not (0 < a < math.inf and 0 < b < math.inf):
         raise ValueError(f"a, b: expected curvatures above 0, got {a!r}, {b!r}.")
     if not 0 < step < 2 / (a + b):
         raise ValueError(f"step: expected one above 0 and below 2/(a + b) = {2 / (a + b):g}, got {step!r}.")
     if not 0 <= variance < math.inf:
         raise ValueError(f"variance: expected a finite number of 0 or more, got {variance!r}.")
+    if not math.isfinite(m):
+        raise ValueError(f"m: expected a finite number, got {m!r}.")

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from condkl._checks import unit_interval
-from condkl._kl.pair import OnlySamplesError, divergence
+from condkl._kl.pair import OnlySamplesError, check_events, common_batch, divergence
 from condkl._kl.parameters import at_least_single, tensor_of
 
 _CURE = (
@@ -62,8 +62,8 @@ def conditional_kl(
         without `Independent`, is not summed.
 
     Raises:
-        TypeError: if q or p is no function, or gives no distribution.
-        ValueError: if their events differ, λ is a number outside [0, 1], or only samples of u could tell the KL.
+        TypeError: if q or p is no function, or gives no distribution, or v is no tensor.
+        ValueError: if their events or batches differ, λ is a number outside [0, 1], or only samples of u could tell.
 
     Source:
         Kosiorek (2017), eqs. (4), (7) and (9).
@@ -88,14 +88,15 @@ def conditional_kl(
                 f"{name}: expected a function from v to a distribution, got {type(f).__name__}. "
                 "The order is q, p, v; one that ignores v is `lambda v: …`."
             )
+    if not isinstance(v, Tensor):
+        raise TypeError(f"v: expected a tensor of draws, got {type(v).__name__}. The order is q, p, v.")
     seen = scale_gradient(v, weight)
     q_u, p_u = q(seen), p(seen)
     for name, d in (("q", q_u), ("p", p_u)):
         if not isinstance(d, Distribution):
             raise TypeError(f"{name}: expected it to return a torch distribution, got {type(d).__name__}.")
-    if q_u.event_shape != p_u.event_shape:
-        want, got = tuple(q_u.event_shape), tuple(p_u.event_shape)
-        raise ValueError(f"p: expected the event shape {want} of q, got {got}. Use Independent in both or in neither.")
+    check_events(("q", "p"), q_u, p_u)
+    common_batch(("q", "p"), q_u, p_u)
     try:
         return divergence(q_u, p_u).value.to(at_least_single(tensor_of(q_u, p_u).dtype))
     except OnlySamplesError as error:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import cast
@@ -180,12 +180,14 @@ class HierarchicalVAE(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(latents, Iterable):
+            raise TypeError(f"latents: expected the widths of the layers, got {latents!r}. Pass e.g. (50, 100).")
         self.latents = tuple(at_least_one("latents", n) for n in latents)
         if not self.latents:
             raise ValueError("latents: expected at least one width, got none. Pass e.g. (50, 100).")
         widths = tuple(hidden) if isinstance(hidden, Sequence) else (hidden, hidden)
         if len(widths) != 2:
-            raise ValueError(f"hidden: expected one or two widths, got {widths!r}. Pass e.g. (200, 100).")
+            raise ValueError(f"hidden: expected one number or two widths, got {widths!r}. Pass e.g. (200, 100).")
         wide, narrow = (at_least_one("hidden", n) for n in widths)
         if skip and residual:
             raise ValueError("residual: expected False with skip, got True. A sum of all layers has the skips already.")
@@ -214,8 +216,13 @@ class HierarchicalVAE(nn.Module):
         """Set the decoder's last bias to the log-odds of the mean image, so that training starts from it.
 
         Without this the first thousands of steps go into finding the mean image, and the latents are idle meanwhile.
-        `images` are grey levels as bytes, shape (n, pixels). Returns the model itself.
+        `images` are grey levels as bytes, shape (n, pixels); a ValueError says that they are not. Returns the model
+        itself.
         """
+        self._check_shape(images)
+        if images.dtype != torch.uint8 or not len(images):
+            got = f"{len(images)} of {images.dtype}"
+            raise ValueError(f"images: expected grey levels as bytes, torch.uint8, at least one image, got {got}.")
         mean = images.float().mean(0) / 255
         self.p_x.out.bias.copy_(torch.logit(mean, eps=1e-3))
         return self
@@ -245,7 +252,7 @@ class HierarchicalVAE(nn.Module):
         """
         if noise is None:
             self.check_images(x)
-        self._check_shape(x)
+        self._check_bits(x)
         noise = self.noise(x, generator) if noise is None else list(noise)
         want, got = [(len(x), n) for n in self.latents], [tuple(e.shape) for e in noise]
         if got != want:
@@ -256,8 +263,13 @@ class HierarchicalVAE(nn.Module):
 
     def check_images(self, x: Tensor) -> None:
         """A ValueError if x are no images of this model: bits as floats, shape (n, pixels)."""
-        self._check_shape(x)
+        self._check_bits(x)
         bits("x", x)
+
+    def _check_bits(self, x: Tensor) -> None:
+        self._check_shape(x)
+        if x.dtype != (want := self.p_x.out.weight.dtype):
+            raise ValueError(f"x: expected bits as numbers of {want}, got {x.dtype}. Pass x.to({want}).")
 
     def _check_shape(self, x: Tensor) -> None:
         if x.dim() != 2 or x.shape[1] != self.pixels:
@@ -326,6 +338,9 @@ class HierarchicalVAE(nn.Module):
     @torch.no_grad()
     def generate(self, noise: Tensors) -> Tensor:
         """The images' probabilities, shape (n, pixels), at standard normal draws for each layer, v first."""
+        want, got = [(len(noise[0]), n) for n in self.latents], [tuple(e.shape) for e in noise]
+        if got != want:
+            raise ValueError(f"noise: expected shapes {want}, got {got}.")
         z = [noise[0], *(layer.draw() for layer in self.layers(noise[0], noise[1:]))]
         return self.p_x(self.decoder_input(z)).sigmoid()
 

@@ -107,16 +107,19 @@ def notebooks(folder: Path) -> list[Path]:
     return [*sorted(Path(folder).glob("*.ipynb")), *sorted(Path(folder, "checks").glob("*.ipynb"))]
 
 
+def cells(notebook: Path) -> list[dict[str, Any]]:
+    """The cells of a notebook; none of one that is not there."""
+    return json.loads(notebook.read_text(encoding="utf-8"))["cells"] if notebook.exists() else []
+
+
 def code_of(notebook: Path) -> list[str]:
     """The sources of the cells of code of a notebook."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return ["".join(cell["source"]) for cell in cells(notebook) if cell["cell_type"] == "code"]
 
 
 def made_in(notebook: Path) -> list[Check]:
     """The checks among the outputs of an executed notebook, in their order."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    found = [output.get("data", {}).get(MIME) for cell in cells for output in cell.get("outputs", [])]
+    found = [output.get("data", {}).get(MIME) for cell in cells(notebook) for output in cell.get("outputs", [])]
     return [Check(**made | {key: float(made[key]) for key in ("deviation", "tol")}) for made in found if made]
 
 
@@ -129,8 +132,7 @@ def collect(folder: Path) -> Ledger:
     chapters: dict[str, str] = {}
     checks: dict[str, list[Check]] = {eq: [] for eq in EQUATIONS}
     for path in notebooks(folder):
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        text = "\n".join("".join(cell["source"]) for cell in cells(path) if cell["cell_type"] == "markdown")
         chapters |= dict.fromkeys((a or b for a, b in re.findall(_LABEL, text, flags=re.MULTILINE)), path.stem)
         for record in made_in(path):
             checks.setdefault(record.eq, []).append(record)

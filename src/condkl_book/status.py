@@ -3,7 +3,6 @@
 What is missing or broken is said there and stops nothing: another machine has other records.
 """
 
-import json
 import math
 import os
 import platform
@@ -13,11 +12,11 @@ from datetime import UTC, date, datetime
 from functools import cache
 from importlib.metadata import distributions, version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import yaml
 
+from condkl_book.ledger import cells, notebooks
 from condkl_studies import RecordError, plans, store, verify
 from condkl_studies.machine import commit, compiler_found, machine
 
@@ -49,9 +48,10 @@ def duration(seconds: float) -> str:
 def chapters(book: Path = _BOOK, executed: Path = _EXECUTED) -> pd.DataFrame:
     """By name: the title, seconds to read and to run, and when it ran; the last two are missing if it did not, here."""
     rows = {}
-    for path in sorted(path for path in book.glob("*.ipynb") if path.stem not in {"status", "runs"}):
-        here = _cells(executed / path.name)
-        texts = [cell["source"] for cell in _cells(path) if cell["cell_type"] == "markdown"]
+    for path in (path for path in notebooks(book) if path.stem not in {"status", "runs"}):
+        name = path.relative_to(book)
+        here = cells(executed / name)
+        texts = [cell["source"] for cell in cells(path) if cell["cell_type"] == "markdown"]
         texts += [
             output.get("data", {}).get("text/markdown", ()) for cell in here for output in cell.get("outputs", ())
         ]
@@ -60,7 +60,8 @@ def chapters(book: Path = _BOOK, executed: Path = _EXECUTED) -> pd.DataFrame:
         began, ended = pd.Series(times, dtype="datetime64[ns, UTC]").agg(["min", "max"])
         title = re.search(r"^# (.+)$", text, re.MULTILINE)
         when = str(began.date()).replace("NaT", "–")
-        rows[path.stem] = (title[1] if title else path.stem, reading(text), (ended - began).total_seconds(), when)
+        called, took = title[1] if title else path.stem, (ended - began).total_seconds()
+        rows[name.with_suffix("").as_posix()] = (called, reading(text), took, when)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["title", "read", "run", "when"])
 
 
@@ -180,7 +181,3 @@ def released() -> date:
     """The day of the book's version, from its citation file."""
     cited = yaml.safe_load((_BOOK.parent / "CITATION.cff").read_text("utf-8"))
     return date.fromisoformat(cited["date-released"])
-
-
-def _cells(path: Path) -> list[dict[str, Any]]:
-    return json.loads(path.read_text("utf-8"))["cells"] if path.exists() else []

@@ -99,7 +99,11 @@ def _export(options: argparse.Namespace) -> int:
     if not tables:
         print(f"nothing recorded of {', '.join(names)}; make study NAME={names[0]}", file=sys.stderr)
         return 1
-    pd.concat(tables).to_csv(options.output, index=False)
+    try:
+        pd.concat(tables).to_csv(options.output, index=False)
+    except OSError as error:
+        print(f"{options.output}: cannot be written ({error.strerror or error})", file=sys.stderr)
+        return 1
     print(f"{options.output}: {sum(map(len, records.values()))} runs")
     return 0
 
@@ -107,6 +111,12 @@ def _export(options: argparse.Namespace) -> int:
 def _count(text: str) -> int:
     if not (text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
+
+
+def _count_or_none(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
     return int(text)
 
 
@@ -131,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     command(_status, "status", "what is recorded, and what stands behind it")
     check = command(_verify, "verify", "check every record, and train the first window of some again")
     text = "how many runs to train again (default %(default)s)"
-    check.add_argument("--replays", type=int, default=3, metavar="N", help=text)
+    check.add_argument("--replays", type=_count_or_none, default=3, metavar="N", help=text)
     check.add_argument("--seed", type=int, default=0, metavar="N", help="which ones (default %(default)s)")
     for one in (run, check):
         one.add_argument("--eager", action="store_true", help="do not compile, even if there is a compiler")

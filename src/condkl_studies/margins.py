@@ -48,9 +48,9 @@ def below(values: ArrayLike, bound: float, unit: float | None = None) -> Margin:
     return Margin(bool(largest < bound), _in_units(bound - largest, abs(bound) if unit is None else unit))
 
 
-def above(values: ArrayLike, bound: float, unit: float | None = None) -> Margin:
+def above(values: ArrayLike, bound: float) -> Margin:
     """All values are above a bound."""
-    return below(-np.asarray(values, float), -bound, unit)
+    return below(-np.asarray(values, float), -bound)
 
 
 def between(values: ArrayLike, low: float, high: float) -> Margin:

@@ -5,6 +5,7 @@ gradient, Adam), which `torch.compile` can take whole and which never makes the 
 record is read. A state between two windows is all that a later process needs to go on to the last bit.
 """
 
+import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -70,11 +71,20 @@ def fit(
     """Train `model` in place as `windows` does, with a progress bar, and return it with its record.
 
     After each window the state is saved in the file `checkpoint`, if one is given. If it is there already, training
-    goes on from it, to the same numbers as without the stop: the same call again resumes what was interrupted, with the
-    same objective and images. A ValueError says that the file is of another plan or seed, a StateError that it is
-    broken or of another model.
+    goes on from it, to the same numbers as without the stop: the same call again resumes what was interrupted. A
+    ValueError says that the file is of another plan, seed, objective or set of images, a StateError that it is broken
+    or of another model.
     """
-    of = {"plan": asdict(plan), "seed": at_least_zero("seed", seed)}
+    if not isinstance(objective, Objective):
+        raise TypeError(
+            f"objective: expected an Objective, got {objective!r}. `condkl.objectives.objective` names them."
+        )
+    of = {
+        "plan": asdict(plan),
+        "seed": at_least_zero("seed", seed),
+        "objective": repr(objective),
+        "images": hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest()[:16],
+    }
     state = State.start(model)
     if checkpoint and Path(checkpoint).exists():
         if (saved := description(checkpoint).get("of")) != of:

@@ -81,7 +81,9 @@ def test_what_is_worth_more_survives_a_smaller_weight():
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: loading(2.0, 1.2, 0.2), "lam: expected a number from 0 to 1, got 1.2"),
-    (lambda: loading(2.0, 1.0, 1.5), "sigma2: expected a variance below spread² = 1, got 1.5"),
+    (lambda: loading(2.0, 1.0, 1.5), "sigma2: expected a variance from 0 to below spread² = 1, got 1.5"),
+    (lambda: worth(3.0, 1.0), "g: expected a loading from 0 to separation = 1, got 3.0"),
+    (lambda: worth(math.nan, 1.0), "g: expected a loading from 0 to separation = 1, got nan"),
     (lambda: loading(2.0, 1.0, 0.2, start=3.0), "start: expected a loading from 0 to separation = 2, got 3.0"),
     (lambda: worth(1.0, 0.0), "separation, spread: expected numbers above 0, got 0.0, 1.0"),
 ])  # fmt: skip

@@ -98,6 +98,17 @@ def test_what_makes_no_sense_is_refused_by_name(function, change, message):
         function(**{"r": 20.0, "lam": 1.0, "level": 0.2} | change)
 
 
+def test_no_time_is_negative_or_infinite():
+    with pytest.raises(ValueError, match=r"r: expected r - 4 log 2.* above level = 2.9 for 'natural', got 0.2"):
+        two_state_law(3.0, 1.0, 2.9, flow="natural")
+    assert 0 < two_state_time(3.0, 1.0, 2.9, flow="natural") < 0.1
+    for call in (two_state_time, two_state_law):
+        with pytest.raises(ValueError, match=r"r: expected a misfit whose time float64 can hold, got 5000\. Lower"):
+            call(5000.0, 1.0, 0.2)
+    with pytest.raises(ValueError, match="r: expected a misfit whose time float64 can hold"):
+        two_state_law(5000.0, 1.0, 0.2, flow="natural")
+
+
 def test_the_law_says_where_it_ends():
     with pytest.raises(ValueError, match=r"r: expected lam \* r of 1 or more, where there is starvation, got 0"):
         two_state_law(20.0, 0.0, 0.2)

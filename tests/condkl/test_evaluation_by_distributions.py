@@ -322,6 +322,9 @@ def pixels(*z):
             r"x: expected values that Independent can take.*255.*binarise grey",
         ),
         ({"x": torch.full((4, 2), 0.5)}, ValueError, "x: expected values that Independent can take"),
+        ({"log_px": lambda *z: z[-1].sum(), "x": None}, ValueError, r"log_px: expected .* shape \(4,\), got \(\)"),
+        ({"x": torch.ones(1, 2)}, ValueError, r"x: expected 4 images, as many as q\[0\] has, got shape \(1, 2\)"),
+        ({"generator": 0}, TypeError, r"generator: expected a torch\.Generator, got int"),
         ({"samples": 0}, ValueError, "samples: expected a whole number of at least 1, got 0"),
         ({"chunk": 0}, ValueError, "chunk: expected a whole number of at least 1, got 0"),
     ],
@@ -331,6 +334,15 @@ def test_a_likelihood_that_makes_no_sense_is_refused_by_name(arguments, error, m
     assert iwae_log_likelihood(**good).shape == (4,)
     with pytest.raises(error, match=message):
         iwae_log_likelihood(**good | arguments)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.uint8])
+def test_bits_of_any_kind_have_the_likelihood_of_floats(dtype):
+    found = [
+        iwae_log_likelihood([Q], [Q], pixels, 3, x=x, generator=torch.Generator().manual_seed(0))
+        for x in (torch.eye(4)[:, :2], torch.eye(4)[:, :2].to(dtype))
+    ]
+    assert torch.equal(*found)
 
 
 def test_numbers_outside_the_support_are_refused_though_torch_does_not_look():
@@ -350,6 +362,11 @@ def test_numbers_outside_the_support_are_refused_though_torch_does_not_look():
         (
             {"q": [Categorical(torch.ones(4, 3))]},
             r"q\[0\]: expected a distribution with a mean, got Categorical.*OneHot",
+        ),
+        ({"q": [Normal(torch.full((4, 2), math.inf), 1.0, validate_args=False)]}, r"q\[0\]: .* not a finite number"),
+        (
+            {"q": [Q, lambda v: Normal(torch.zeros(3), 1.0)]},  # three units, and no images
+            r"q\[1\]: expected means of 4 images, as q\[0\] has, got shape \(3,\)\. Give a layer .* expand",
         ),
     ],
 )

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from problems import BETA, F, gaussian_problem, tensor
 from torch.distributions import Bernoulli, Categorical, Independent, Normal, StudentT, kl_divergence
 
-from condkl.gradients import KLProblem, full_gradient, interpolated_gradient, modified_gradient, term_gradients
+from condkl.gradients import (
+    KLProblem,
+    TermGradients,
+    full_gradient,
+    interpolated_gradient,
+    modified_gradient,
+    term_gradients,
+)
 from condkl.objectives import modified
 from condkl.vae import HierarchicalVAE
 
@@ -264,6 +271,18 @@ def test_norms_and_cosines_are_those_of_the_vectors(latents):
         lengths = math.sqrt(sum(a * a) * sum(b * b))
         assert value == pytest.approx(sum(a * b) / lengths if lengths else 0, rel=1e-12)
     assert list(got.cosines()) == ["RA", "RC", "AC"]
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-9, 1e-20])
+def test_small_gradients_have_the_cosines_of_large_ones_and_none_has_zero(size):
+    vectors = TermGradients(torch.tensor([3.0, 4.0]), size * torch.tensor([6.0, 8.0]), torch.zeros(2))
+    assert vectors.cosines() == pytest.approx({"RA": 1.0, "RC": 0.0, "AC": 0.0}, abs=1e-6)
+
+
+def test_no_images_have_no_gradient():
+    model = HierarchicalVAE(latents=(2,), hidden=8, pixels=3)
+    with pytest.raises(ValueError, match="x: expected at least one image, got none"):
+        term_gradients(model, torch.zeros(0, 3))
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.4, 1.0])

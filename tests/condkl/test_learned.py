@@ -139,3 +139,14 @@ def test_shapes_that_do_not_fit_are_refused_by_all():
     for call, wrong in itertools.product(calls, [(F.mT, W, S), (F, W[0], S), (F, W, S[:2])]):
         with pytest.raises(ValueError, match="F, W, S: expected shapes"):
             call(*wrong)
+
+
+@pytest.mark.parametrize("S", [-20 * torch.eye(2), torch.tensor([[1.0, 0.5], [0.0, 1.0]])])
+def test_what_is_no_covariance_is_refused(S):
+    with pytest.raises(ValueError, match="S: expected a covariance, symmetric and without negative eigenvalues"):
+        upper_kl(torch.ones(1, 1), torch.ones(2, 1), 0.5, 0.5, S, 1.0)
+
+
+def test_matrices_of_several_kinds_are_of_the_widest():
+    F, W, S = torch.ones(1, 1), torch.ones(2, 1, dtype=torch.float64), torch.eye(2)
+    assert upper_kl(F, W, 0.5, 0.5, S, 1.0) == upper_kl(F.double(), W, 0.5, 0.5, S.double(), 1.0)

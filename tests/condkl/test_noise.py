@@ -46,6 +46,7 @@ def test_near_zero_step_what_is_missing_to_one_is_proportional_to_step_and_varia
     ({"step": 1.0}, r"step: expected one above 0 and below 2/\(a \+ b\) = 1, got 1.0"),
     ({"variance": -1.0}, "variance: expected a finite number of 0 or more, got -1.0"),
     ({"a": 0.0}, "a, b: expected curvatures above 0, got 0.0, 1.0"),
+    ({"m": math.nan}, "m: expected a finite number, got nan"),
     ({"lam": 2.0}, "lam: expected a number from 0 to 1, got 2.0"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused_by_name(wrong, message):

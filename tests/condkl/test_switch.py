@@ -202,6 +202,22 @@ V = torch.zeros(3)
             ValueError,
             r"p: expected the event shape \(\) of q, got",
         ),
+        ((standard, standard, 1.0), TypeError, r"v: expected a tensor of draws, got float\. The order is q, p, v"),
+        (
+            (lambda v: Categorical(torch.ones(1)), lambda v: Categorical(torch.ones(2)), V),
+            ValueError,
+            "p: expected 1 categories as in q, got 2. Pad with zero",  # else log 4 in place of log 2
+        ),
+        (
+            (lambda v: Normal(v, 1.0), lambda v: Normal(v[:, None], 1.0), V),
+            ValueError,
+            r"p: expected the batch shape \(3,\) of q, or one that expands to it, got \(3, 1\)\. Squeeze",
+        ),
+        (
+            (lambda v: Normal(v, 1.0), lambda v: Normal(torch.zeros(5), 1.0), V),
+            ValueError,
+            r"p: expected the batch shape \(3,\) of q, .* got \(5,\)",
+        ),
         ((standard, standard, V, 1.5), ValueError, r"weight: expected a number from 0 to 1, got 1\.5"),
         ((standard, standard, V, "full"), ValueError, "weight: expected a number from 0 to 1, got 'full'"),
         (

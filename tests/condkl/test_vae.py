@@ -261,6 +261,34 @@ def test_start_at_mean_makes_the_decoder_start_at_the_mean_image():
     assert model.start_at_mean(black).p_x.out.bias.isfinite().all()
 
 
+@pytest.mark.parametrize("grey", [
+    torch.full((5, PIXELS), 0.5), torch.zeros(0, PIXELS, dtype=torch.uint8), torch.zeros(5, 1, dtype=torch.uint8),
+])  # fmt: skip
+def test_a_mean_image_of_what_is_no_grey_level_is_refused(grey):
+    model = make()
+    before = model.p_x.out.bias.clone()
+    with pytest.raises(ValueError, match=r"images: expected grey levels as bytes|x: expected shape \(n, 12\)"):
+        model.start_at_mean(grey)
+    assert torch.equal(model.p_x.out.bias, before)
+
+
+def test_latents_that_are_a_number_are_refused():
+    with pytest.raises(TypeError, match=r"latents: expected the widths of the layers, got 5\. Pass e\.g\."):
+        HierarchicalVAE(latents=5)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.uint8, torch.float32])
+def test_bits_of_another_kind_than_the_weights_are_refused(dtype):
+    with pytest.raises(ValueError, match=r"x: expected bits as numbers of torch\.float64, got .*Pass x\.to"):
+        make()(torch.ones(5, PIXELS, dtype=dtype))
+
+
+@pytest.mark.parametrize("shapes", [[(5, 2)], [(5, 2), (1, 3)]])
+def test_pictures_of_noise_of_another_shape_are_refused(shapes):
+    with pytest.raises(ValueError, match="noise: expected shapes"):
+        make().generate([torch.zeros(s).double() for s in shapes])
+
+
 def test_one_hidden_width_stands_for_both():
     one, two = HierarchicalVAE((2, 3), 8, pixels=PIXELS), HierarchicalVAE((2, 3), (8, 8), pixels=PIXELS)
     assert [p.shape for p in one.parameters()] == [p.shape for p in two.parameters()]
@@ -271,7 +299,7 @@ def test_one_hidden_width_stands_for_both():
     [
         ({"latents": ()}, r"latents: expected at least one width.*Pass e\.g"),
         ({"latents": (2, 0)}, "latents: expected a whole number"),
-        ({"hidden": (8, 8, 8)}, r"hidden: expected one or two widths, got \(8, 8, 8\)\. Pass"),
+        ({"hidden": (8, 8, 8)}, r"hidden: expected one number or two widths, got \(8, 8, 8\)\. Pass"),
         ({"hidden": -1}, "hidden: expected a whole number"),
         ({"pixels": 0}, "pixels: expected a whole number"),
     ],

@@ -58,6 +58,7 @@ def notebook(folder, name, words, *stamps):
             "shell.execute_reply": ended,
         }
         cells.append({"cell_type": "code", "metadata": {"execution": times}, "source": []})
+    (folder / name).parent.mkdir(exist_ok=True)
     (folder / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
 
 
@@ -73,6 +74,8 @@ def book(tmp_path):
     (book / "page.md").write_text("word " * 10)
     stamps = ("2026-11-22T23:26:04Z", "2026-11-22T23:26:30Z"), ("2026-11-22T23:26:40Z", "2026-11-22T23:27:04Z")
     notebook(executed, "01_a", 700, *stamps)
+    notebook(book, "checks/01_a", 100)
+    notebook(executed, "checks/01_a", 100, *stamps)
     return book, executed
 
 
@@ -98,7 +101,7 @@ def test_reading_takes_a_minute_for_150_words_rounded_up_to_five_without_exercis
 
 def test_chapters_are_timed_from_their_first_cell_to_their_last_where_they_were_executed(book):
     found = status.chapters(*book)
-    assert found.index.tolist() == ["01_a", "02_b"], "no page of tables"
+    assert found.index.tolist() == ["01_a", "02_b", "checks/01_a"], "no page of tables"
     assert found.loc["01_a"].tolist() == ["The 01_a", 300, 60, "2026-11-22"]
     assert found.loc["02_b", "read"] == 600
     assert math.isnan(found.loc["02_b", "run"])
@@ -116,14 +119,14 @@ def test_text_that_a_cell_writes_is_read_but_no_table(book):
 def test_the_chapters_are_linked_and_summed(book):
     table = status.chapter_table(status.chapters(*book))
     assert table.iloc[0].tolist() == ['<a href="01_a.html">The 01_a</a>', "5 min", "60 s", "2026-11-22"]
-    assert column(table, "To run") == ["60 s", "not known here", "60 s"]
-    assert table.iloc[-1].tolist() == ["All", "15 min", "60 s", "–"]
+    assert column(table, "To run") == ["60 s", "not known here", "60 s", "2 min"]
+    assert table.iloc[-1].tolist() == ["All", "20 min", "2 min", "–"]
 
 
 def test_other_pages_find_every_duration_by_name(book, main):
     found = status.durations(*book)
     assert found.items() >= {"read-page": "5 min", "read-02_b": "10 min", "run-02_b": "not known here"}.items()
-    assert (found["run-chapters"], found["train"]) == ("60 s", "2 min")
+    assert (found["run-chapters"], found["train"]) == ("2 min", "2 min")
 
 
 def test_nothing_recorded_and_nothing_executed_is_said(book, tmp_path):

@@ -95,6 +95,17 @@ def test_run_status_verify_and_export_from_nothing_to_the_table(command, results
     assert command("export", "spare", "--output", str(table))[1].endswith(": 2 runs\n")
 
 
+def test_a_table_that_cannot_be_written_and_a_count_below_zero_are_refused(command, recorded, tmp_path, capsys):
+    missing = tmp_path / "missing" / "runs.csv"
+    status, _, err = command("export", "--output", str(missing))
+    assert status == 1
+    assert err.startswith(f"{missing}: cannot be written (")
+    assert "None" not in err
+    with pytest.raises(SystemExit):
+        command("verify", "--replays", "-1")
+    assert "expected a whole number of at least 0, got '-1'" in capsys.readouterr().err
+
+
 def test_status_counts_runs_in_progress_and_names_the_protocols_of_the_records(command, cache, results):
     (cache / SPARE[0].id).mkdir(parents=True)
     Cache(cache / SPARE[0].id).save(State.start(initial_model(SPARE[0])), 0.0)

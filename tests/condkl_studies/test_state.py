@@ -9,7 +9,7 @@ import torch
 from test_cache import BROKEN
 from test_training import PIXELS, PLAN, make, same_weights, stripes, train
 
-from condkl.objectives import full
+from condkl.objectives import full, modified
 from condkl.vae import HierarchicalVAE
 from condkl_studies.state import State, StateError, description
 from condkl_studies.training import fit, windows
@@ -114,6 +114,19 @@ def test_a_fit_goes_on_from_no_other_plan_or_seed(change, path):
     fitted(path)
     with pytest.raises(ValueError, match=r"checkpoint: expected a state of .*'seed'.*Choose another file, delete"):
         fitted(path, **change)
+
+
+@pytest.mark.parametrize("change", [{"objective": modified}, {"images": 255 - stripes()}])
+def test_a_fit_goes_on_from_no_other_objective_or_images(change, path):
+    fitted(path)
+    given = {"objective": full, "images": stripes()} | change
+    with pytest.raises(ValueError, match=r"checkpoint: expected a state of .*Choose another file, delete"):
+        fit(make(), given["objective"], given["images"], PLAN, 3, progress=False, checkpoint=path)
+
+
+def test_a_name_is_no_objective():
+    with pytest.raises(TypeError, match="objective: expected an Objective, got 'full'"):
+        fit(make(), "full", stripes(), PLAN, 3, progress=False)
 
 
 def test_a_fit_without_a_checkpoint_writes_nothing(tmp_path, monkeypatch):

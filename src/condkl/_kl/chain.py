@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, Independent
+from torch.distributions import Distribution, Independent
 
 from condkl._kl.densities import log_prob
 from condkl._kl.draws import BY_SCORE, Draws, FromNormal, by_score, from_normal, too_heavy
-from condkl._kl.pair import OnlySamplesError, UnresolvedError, divergence
+from condkl._kl.pair import OnlySamplesError, UnresolvedError, check_events, common_batch, divergence
 from condkl._kl.parameters import cast, known, tensor_of
 from condkl._kl.rules import gauss_hermite, lattice, refined
 from condkl._kl.supports import ends, positive, values
@@ -26,7 +26,7 @@ class Chain:
         self, q: Sequence[Any], p: Sequence[Any], method: str, samples: int, nodes: int, tolerance: float
     ) -> None:
         self.q, self.p, self.use, self.samples, self.nodes, self.tolerance = q, p, method, samples, nodes, tolerance
-        self.batch = torch.broadcast_shapes(q[0].batch_shape, p[0].batch_shape)
+        self.batch = common_batch(("q[0]", "p[0]"), q[0], p[0])
         self.dtype = torch.float32
         self.found, self.mean = [""] * len(q), [""] * len(q)
         self.warnings: list[str] = []
@@ -66,7 +66,7 @@ class Chain:
             flat = tuple(x.flatten(0, 1) for x in above)
             return blocks_at((f"q[{k}]", f"p[{k}]"), (self.q[k], self.p[k]), flat, (len(flat[0]), *self.batch))
         q, p = (d if d.batch_shape == self.batch else d.expand(self.batch) for d in (self.q[0], self.p[0]))
-        _check_events(("q[0]", "p[0]"), q, p)
+        check_events(("q[0]", "p[0]"), q, p)
         return q, p
 
     def _mean(self, k: int, q: Distribution, above: tuple[Tensor, ...], draws: Draws | None) -> Tensor:
@@ -267,15 +267,5 @@ def blocks_at(
                 "event with Independent, and give a conditional that ignores the draws their batch by expand."
             )
         found.append(d)
-    _check_events(names, found[0], found[1])
+    check_events(names, found[0], found[1])
     return found[0], found[1]
-
-
-def _check_events(names: tuple[str, str], q: Distribution, p: Distribution) -> None:
-    want, got = tuple(q.event_shape), tuple(p.event_shape)
-    if want != got:
-        raise ValueError(f"{names[1]}: expected the event shape {want} of {names[0]}, got {got}.")
-    if isinstance(q, Categorical) and isinstance(p, Categorical):
-        k, m = q.param_shape[-1], p.param_shape[-1]
-        if k != m:
-            raise ValueError(f"{names[1]}: expected {k} categories as in q, got {m}. Pad with zero probabilities.")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal, TransformedDistribution
+from torch.distributions import Categorical, Distribution, Independent, Normal, TransformedDistribution
 
 from condkl._kl.closed import bregman, exact, lost_to_rounding, normal, registered, tables
 from condkl._kl.densities import log_prob
@@ -31,6 +31,36 @@ class OnlySamplesError(ValueError):
 
 class UnresolvedError(OnlySamplesError):
     """A KL is an integral over a line that cannot be resolved, and samples may not show why."""
+
+
+def check_events(names: tuple[str, str], q: Distribution, p: Distribution) -> None:
+    """A ValueError if the two, of these names, are not of the same events."""
+    want, got = tuple(q.event_shape), tuple(p.event_shape)
+    if want != got:
+        raise ValueError(
+            f"{names[1]}: expected the event shape {want} of {names[0]}, got {got}. Use Independent in both or in "
+            "neither."
+        )
+    if isinstance(q, Categorical) and isinstance(p, Categorical):
+        k, m = q.param_shape[-1], p.param_shape[-1]
+        if k != m:
+            raise ValueError(f"{names[1]}: expected {k} categories as in q, got {m}. Pad with zero probabilities.")
+
+
+def common_batch(names: tuple[str, str], q: Distribution, p: Distribution) -> torch.Size:
+    """The batch shape of both, which is that of one: the other may be for all. Else a ValueError."""
+    shapes = q.batch_shape, p.batch_shape
+    try:
+        batch = torch.broadcast_shapes(*shapes)
+    except RuntimeError:
+        batch = torch.Size((-1,))
+    if batch not in shapes:
+        want, got = map(tuple, shapes)
+        raise ValueError(
+            f"{names[1]}: expected the batch shape {want} of {names[0]}, or one that expands to it, got {got}. Squeeze "
+            "what is too much, or put the units into the event with Independent."
+        )
+    return batch
 
 
 def divergence(q: Distribution, p: Distribution) -> Divergence:

@@ -29,7 +29,7 @@ _VALUES, _PRODUCTS = 2**24, 1024
 
 def inside(d: Distribution, value: Tensor) -> Tensor | None:
     """Whether each event of `value` lies in the support of `d`; None if `d` does not declare one."""
-    support = _declared(d)
+    support = declared(d)
     if support is None:
         return None
     held = support.check(value)
@@ -43,7 +43,7 @@ def inside(d: Distribution, value: Tensor) -> Tensor | None:
 
 def positive(d: Distribution) -> bool:
     """Whether the draws of a continuous `d`, or their components, come as near to 0 as one likes from above."""
-    support: Any = _declared(d)
+    support: Any = declared(d)
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     if support is constraints.simplex:
@@ -52,7 +52,8 @@ def positive(d: Distribution) -> bool:
     return low is not None and not support.is_discrete and not known(torch.as_tensor(low) != 0)
 
 
-def _declared(d: Distribution) -> constraints.Constraint | None:
+def declared(d: Distribution) -> constraints.Constraint | None:
+    """The support that a distribution declares; None if it declares none."""
     try:
         return d.support
     except NotImplementedError:
@@ -62,7 +63,7 @@ def _declared(d: Distribution) -> constraints.Constraint | None:
 @singledispatch
 def ends(d: Distribution) -> Ends | None:
     """The ends of the support of a distribution of numbers, each with its batch shape; None if it declares none."""
-    support = _declared(d)
+    support = declared(d)
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     low, high = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))

@@ -144,6 +144,8 @@ def objective(name: str) -> Objective:
         >>> objective("modified+free_bits").lam
         0.0
     """
+    if not isinstance(name, str):
+        raise TypeError(f"objective: expected a name, such as 'modified', got {type(name).__name__}.")
     spelled = canonical(name)
     weight, plus, way = spelled.rpartition("+")
     module = _modules.module(__name__, way)
