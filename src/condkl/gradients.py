@@ -330,6 +330,7 @@ def term_gradients(
     `x` holds binary images as floats, shape (n, pixels); `generator` and `noise` are as for `HierarchicalVAE.forward`.
 
     Example:
+        >>> from condkl.vae import HierarchicalVAE
         >>> model = HierarchicalVAE(latents=(2,), hidden=8, pixels=3)
         >>> term_gradients(model, torch.zeros(5, 3)).first_order_gain(lam=1.0) > 0  # the square of the gradient's norm
         True

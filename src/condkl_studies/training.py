@@ -8,7 +8,7 @@ record is read. A state between two windows is all that a later process needs to
 import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -75,14 +75,14 @@ def fit(
     ValueError says that the file is of another plan, seed, objective or set of images, a StateError that it is broken
     or of another model.
     """
-    if not isinstance(objective, Objective):
+    if isinstance(objective, str):
         raise TypeError(
             f"objective: expected an Objective, got {objective!r}. `condkl.objectives.objective` names them."
         )
     of = {
         "plan": asdict(plan),
         "seed": at_least_zero("seed", seed),
-        "objective": repr(objective),
+        "objective": repr(objective) if is_dataclass(objective) else type(objective).__qualname__,
         "images": hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest()[:16],
     }
     state = State.start(model)

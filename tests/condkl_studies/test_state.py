@@ -9,7 +9,7 @@ import torch
 from test_cache import BROKEN
 from test_training import PIXELS, PLAN, make, same_weights, stripes, train
 
-from condkl.objectives import full, modified
+from condkl.objectives import Objective, full, modified
 from condkl.vae import HierarchicalVAE
 from condkl_studies.state import State, StateError, description
 from condkl_studies.training import fit, windows
@@ -122,6 +122,16 @@ def test_a_fit_goes_on_from_no_other_objective_or_images(change, path):
     given = {"objective": full, "images": stripes()} | change
     with pytest.raises(ValueError, match=r"checkpoint: expected a state of .*Choose another file, delete"):
         fit(make(), given["objective"], given["images"], PLAN, 3, progress=False, checkpoint=path)
+
+
+def test_a_fit_by_an_objective_without_a_text_of_its_own_goes_on(path):
+    class Plain(Objective):
+        def follow(self, model, x, noise, weight):
+            return full.follow(model, x, noise, weight)
+
+    want = fit(make(), Plain(), stripes(), PLAN, 3, progress=False, checkpoint=path)
+    again = fit(make(seed=1), Plain(), stripes(), PLAN, 3, progress=False, checkpoint=path)  # nothing is left
+    assert same_weights(again.model, want.model)
 
 
 def test_a_name_is_no_objective():

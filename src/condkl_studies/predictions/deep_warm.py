@@ -7,7 +7,8 @@ from condkl_studies.predictions import Judged, span, written
 from condkl_studies.results import differences, minus
 
 predicts = written("1 December 2026", "bf0f1c1")
-MEASURES = ELBO, _ = "elbo", "log_likelihood"
+ELBO = "elbo"
+MEASURES = (ELBO, "log_likelihood")
 BOTH = "modified+kl_warm_up"
 
 
