@@ -7,6 +7,7 @@ from numbers import Integral, Real
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 #: A number, or a tensor of numbers.
 Number = float | Tensor
@@ -55,6 +56,12 @@ def flat(name: str, value: Tensor) -> Tensor:
     if bool(value.isnan().any()):
         raise ValueError(f"{name}: expected numbers, got NaN. Check where it was computed.")
     return value
+
+
+def conditional(name: str, value: object, of: str = "v", cure: str = "") -> None:
+    """A TypeError if `value` is no function, as one of v that gives a distribution is; `cure` ends it."""
+    if isinstance(value, Distribution) or not callable(value):
+        raise TypeError(f"{name}: expected a function from {of} to a distribution, got {type(value).__name__}.{cure}")
 
 
 def seeded(name: str, value: torch.Generator) -> torch.Generator:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from condkl._checks import at_least_one, seeded
+from condkl._checks import at_least_one, conditional, seeded
 from condkl._kl.chain import Chain, blocks_at
 from condkl._kl.pair import divergence
 from condkl._kl.parameters import at_least_single, known, tensor_of
@@ -143,8 +143,7 @@ def conditional_kl_at(q_u: Conditional, p_u: Conditional, v: Tensor) -> Tensor:
         tensor([0.0000, 0.5000, 2.0000])
     """
     for name, f in (("q_u", q_u), ("p_u", p_u)):
-        if isinstance(f, Distribution) or not callable(f):
-            raise TypeError(f"{name}: expected a function from v to a distribution, got {type(f).__name__}.")
+        conditional(name, f)
     if not isinstance(v, Tensor) or not v.dim():
         got = f"shape {tuple(v.shape)}" if isinstance(v, Tensor) else type(v).__name__
         raise TypeError(f"v: expected a tensor of draws, shape (n,) + event, got {got}.")
@@ -161,10 +160,7 @@ def _check_blocks(q: Blocks, p: Blocks) -> None:
         if not isinstance(blocks[0], Distribution):
             raise TypeError(f"{name}[0]: expected a torch distribution, got {type(blocks[0]).__name__}.")
         for k, f in enumerate(blocks[1:], 1):
-            if isinstance(f, Distribution) or not callable(f):
-                raise TypeError(
-                    f"{name}[{k}]: expected a function from the draws above to a distribution, got {type(f).__name__}."
-                )
+            conditional(f"{name}[{k}]", f, of="the draws above")
     if len(q) != len(p):
         raise ValueError(f"p: expected {len(q)} blocks as in q, got {len(p)}.")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.distributions import Distribution
 
-from condkl._checks import unit_interval
+from condkl._checks import conditional, unit_interval
 from condkl._kl.pair import OnlySamplesError, check_events, common_batch, divergence
 from condkl._kl.parameters import at_least_single, tensor_of
 
@@ -83,11 +83,7 @@ def conditional_kl(
     if not isinstance(weight, Tensor):
         weight = unit_interval("weight", weight)
     for name, f in (("q", q), ("p", p)):
-        if isinstance(f, Distribution) or not callable(f):
-            raise TypeError(
-                f"{name}: expected a function from v to a distribution, got {type(f).__name__}. "
-                "The order is q, p, v; one that ignores v is `lambda v: …`."
-            )
+        conditional(name, f, cure=" The order is q, p, v; one that ignores v is `lambda v: …`.")
     if not isinstance(v, Tensor):
         raise TypeError(f"v: expected a tensor of draws, got {type(v).__name__}. The order is q, p, v.")
     seen = scale_gradient(v, weight)

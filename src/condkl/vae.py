@@ -254,9 +254,7 @@ class HierarchicalVAE(nn.Module):
             self.check_images(x)
         self._check_bits(x)
         noise = self.noise(x, generator) if noise is None else list(noise)
-        want, got = [(len(x), n) for n in self.latents], [tuple(e.shape) for e in noise]
-        if got != want:
-            raise ValueError(f"noise: expected shapes {want}, got {got}. Make it with model.noise(x).")
+        self._check_noise(noise, len(x))
         q_v = self.posterior(x)
         R, C = self.below(x, q_v.at(noise[0]), noise[1:], path, kl=kl)
         return Terms(R, q_v.kl_from_standard(), C)
@@ -274,6 +272,11 @@ class HierarchicalVAE(nn.Module):
     def _check_shape(self, x: Tensor) -> None:
         if x.dim() != 2 or x.shape[1] != self.pixels:
             raise ValueError(f"x: expected shape (n, {self.pixels}), got {tuple(x.shape)}. Flatten the images.")
+
+    def _check_noise(self, noise: Tensors, rows: int) -> None:
+        want, got = [(rows, n) for n in self.latents], [tuple(e.shape) for e in noise]
+        if got != want:
+            raise ValueError(f"noise: expected shapes {want}, got {got}. Make it with model.noise(x).")
 
     def posterior(self, x: Tensor) -> Gaussian:
         """q(v|x), each of its tensors (n, width of v)."""
@@ -338,9 +341,7 @@ class HierarchicalVAE(nn.Module):
     @torch.no_grad()
     def generate(self, noise: Tensors) -> Tensor:
         """The images' probabilities, shape (n, pixels), at standard normal draws for each layer, v first."""
-        want, got = [(len(noise[0]), n) for n in self.latents], [tuple(e.shape) for e in noise]
-        if got != want:
-            raise ValueError(f"noise: expected shapes {want}, got {got}.")
+        self._check_noise(noise, len(noise[0]))
         z = [noise[0], *(layer.draw() for layer in self.layers(noise[0], noise[1:]))]
         return self.p_x(self.decoder_input(z)).sigmoid()
 

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -108,15 +109,10 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _count(text: str) -> int:
-    if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
-    return int(text)
-
-
-def _count_or_none(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+def _count(text: str, least: int = 1) -> int:
+    if not (text.isdecimal() and int(text) >= least):
+        wanted = "above 0" if least else "of at least 0"
+        raise argparse.ArgumentTypeError(f"expected a whole number {wanted}, got {text!r}")
     return int(text)
 
 
@@ -141,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     command(_status, "status", "what is recorded, and what stands behind it")
     check = command(_verify, "verify", "check every record, and train the first window of some again")
     text = "how many runs to train again (default %(default)s)"
-    check.add_argument("--replays", type=_count_or_none, default=3, metavar="N", help=text)
+    check.add_argument("--replays", type=partial(_count, least=0), default=3, metavar="N", help=text)
     check.add_argument("--seed", type=int, default=0, metavar="N", help="which ones (default %(default)s)")
     for one in (run, check):
         one.add_argument("--eager", action="store_true", help="do not compile, even if there is a compiler")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -79,12 +80,8 @@ def fit(
         raise TypeError(
             f"objective: expected an Objective, got {objective!r}. `condkl.objectives.objective` names them."
         )
-    of = {
-        "plan": asdict(plan),
-        "seed": at_least_zero("seed", seed),
-        "objective": repr(objective) if is_dataclass(objective) else type(objective).__qualname__,
-        "images": hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest()[:16],
-    }
+    seed = at_least_zero("seed", seed)
+    of = _identity(objective, images, plan, seed) if checkpoint else None
     state = State.start(model)
     if checkpoint and Path(checkpoint).exists():
         if (saved := description(checkpoint).get("of")) != of:
@@ -100,6 +97,16 @@ def fit(
             bar.update(state.step - bar.n)
             bar.set_postfix(elbo=f"{state.rows[-1]['elbo']:.1f}")
     return Fit(model, pd.DataFrame(state.rows))
+
+
+def _identity(objective: Objective, images: Tensor, plan: TrainingConfig, seed: int) -> dict[str, Any]:
+    """What a state is of; an objective without a text of its own is known by its class."""
+    return {
+        "plan": asdict(plan),
+        "seed": seed,
+        "objective": repr(objective) if is_dataclass(objective) else type(objective).__qualname__,
+        "images": hashlib.sha256(images.cpu().contiguous().numpy().data).hexdigest()[:16],
+    }
 
 
 def windows(
